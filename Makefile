@@ -1,0 +1,216 @@
+# tiercache: build, install, check, demo, bench. `make help` tells the targets.
+# A folder without sources is skipped; objects mirror the source tree under build/.
+
+VERSION := 1.0.0
+SOVERSION := 1
+PREFIX ?= /usr/local
+ROOT := $(CURDIR)
+
+# The server to build for: the newest installed one that has its server headers.
+ifeq ($(origin PG_CONFIG),undefined)
+PG_CONFIG = $(eval PG_CONFIG := $(shell deploy/find_pg_config.sh))$(PG_CONFIG)
+endif
+
+# SANITIZE=address|thread|undefined builds everything but the extension into its own tree.
+SANITIZE ?=
+B := build$(if $(SANITIZE),/$(SANITIZE))
+ifneq ($(filter-out address thread undefined,$(SANITIZE)),)
+$(error SANITIZE=$(SANITIZE) is not known: use address, thread or undefined)
+endif
+
+CXXFLAGS ?= -O2 -g
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+PG_INCLUDE := /usr/include/postgresql
+BASE_FLAGS := -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread -I. -Iclient/include -isystem $(PG_INCLUDE)
+COMPILE = $(CXX) $(BASE_FLAGS) $(CXXFLAGS) $(SANFLAGS) $(CPPFLAGS)
+LINK = $(CXX) -pthread $(CXXFLAGS) $(SANFLAGS) $(LDFLAGS)
+SHM_LIBS := -llz4 -lxxhash -lrt
+CLIENT_LIBS := -lhiredis -lpq $(SHM_LIBS)
+
+objects = $(patsubst %.cpp,$(B)/%.o,$(1))
+SHM_SRC := $(wildcard shm_cache/*.cpp)
+CLIENT_SRC := $(wildcard client/*.cpp client/*/*.cpp)
+TOOLS_SRC := $(wildcard tools/*.cpp)
+PGEXT_SRC := $(wildcard pg_extension/*.cpp pg_extension/*/*.cpp)
+UNIT_SRC := $(wildcard tests/unit/*.cpp)
+SYSTEM_SRC := $(wildcard tests/system/*.cpp)
+FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.cpp)
+BENCH_SRC := $(wildcard bench/*.cpp)
+DEMO_SRC := $(wildcard demo/*.cpp)
+SOURCES := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(UNIT_SRC) $(SYSTEM_SRC) $(BENCH_SRC) $(DEMO_SRC)
+
+SHM_LIB := $(if $(SHM_SRC),$(B)/lib/libtiercache_shm.a)
+CLIENT_LIB := $(if $(CLIENT_SRC),$(B)/lib/libtiercache.a)
+CLIENT_SO := $(if $(CLIENT_SRC),$(B)/lib/libtiercache.so)
+ALL_LIB := $(or $(CLIENT_LIB),$(SHM_LIB))
+CLI := $(if $(TOOLS_SRC),$(B)/bin/tiercache)
+UNIT := $(if $(UNIT_SRC),$(B)/tests/unit_tests)
+SYSTEM := $(patsubst tests/system/%.cpp,$(B)/tests/%,$(SYSTEM_SRC))
+FUZZ := $(patsubst tests/fuzz/%.cpp,$(B)/tests/%,$(FUZZ_SRC))
+BENCH := $(patsubst bench/%.cpp,$(B)/bench/%,$(BENCH_SRC))
+DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
+EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
+
+.PHONY: build deps install check check-fresh demo bench clean help lint format format-check \
+        libs tests fuzz benches extension extension-pause
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+build: libs $(CLI) $(EXTENSION)
+
+help:
+	@echo 'make [build]      libraries, the tiercache command, the extension            -> build/'
+	@echo 'make deps         install the Debian packages that all targets need (quick when there)'
+	@echo 'make install      extension into PG_CONFIG'"'"'s server, the rest into PREFIX ($(PREFIX)); DESTDIR= works'
+	@echo 'make check        deps, build, every test on private servers'
+	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
+	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
+	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
+	@echo 'make lint         format-check and clang-tidy;  make format  rewrites the sources'
+	@echo 'make clean        remove build/'
+	@echo
+	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'
+	@echo 'SANITIZE=address|thread|undefined   instrumented build in build/<sanitizer>/ (no extension)'
+	@echo 'SKIP_DEPS=1   check, demo and bench do not look for packages'
+
+deps:
+	@deploy/deps.sh
+
+clean:
+	rm -rf build
+
+# ---- what must be there before anything compiles ----
+PREREQUISITES := $(B)/.prerequisites
+$(PREREQUISITES): deploy/prerequisites.hpp
+	@mkdir -p $(@D)
+	@command -v $(firstword $(CXX)) >/dev/null || { echo 'error: no C++ compiler ($(CXX)): run "make deps"' >&2; exit 1; }
+	@$(COMPILE) -fsyntax-only -x c++ $< || { echo 'error: a needed library is missing (see above): run "make deps"' >&2; exit 1; }
+	@touch $@
+
+# Objects are rebuilt when the way to compile them changes.
+FLAGS_FILE := $(B)/.flags
+$(FLAGS_FILE): FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' > $@
+.PHONY: FORCE
+
+$(B)/%.o: %.cpp $(FLAGS_FILE) | $(PREREQUISITES)
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c $< -o $@
+-include $(patsubst %.o,%.d,$(call objects,$(SOURCES)))
+
+# ---- libraries and the command ----
+libs: $(SHM_LIB) $(CLIENT_LIB) $(CLIENT_SO)
+
+$(B)/lib/libtiercache_shm.a: $(call objects,$(SHM_SRC))
+$(B)/lib/libtiercache.a: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
+%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/lib/libtiercache.so: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
+	@mkdir -p $(@D)
+	$(LINK) -shared -Wl,-soname,libtiercache.so.$(SOVERSION) -o $@ $^ $(CLIENT_LIBS)
+	@ln -sf libtiercache.so $@.$(SOVERSION)
+
+$(B)/bin/tiercache: $(call objects,$(TOOLS_SRC)) $(ALL_LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+
+# ---- the extension: its own PGXS makefile, as a VPATH build ----
+pgxs = mkdir -p $(1) && $(MAKE) --no-print-directory -C $(1) -f $(ROOT)/pg_extension/Makefile \
+       PG_CONFIG='$(PG_CONFIG)' TIERCACHE_ROOT='$(ROOT)' TIERCACHE_SHM_LIB='$(abspath $(SHM_LIB))' $(2)
+
+extension: $(SHM_LIB) | $(PREREQUISITES)
+	@$(call pgxs,build/pg_extension)
+# With the pause points of the race tests compiled in; never installed.
+extension-pause: $(SHM_LIB) | $(PREREQUISITES)
+	@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
+
+# ---- tests, benchmarks, demo ----
+tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
+
+$(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -Wl,--as-needed -lgtest_main -lgtest $(CLIENT_LIBS) -lfmt
+$(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
+	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+
+benches: build $(BENCH)
+$(BENCH): $(B)/bench/%: $(B)/bench/%.o $(ALL_LIB)
+	$(LINK) -o $@ $^ -Wl,--as-needed -lbenchmark $(CLIENT_LIBS) -lfmt
+
+$(B)/demo/demo: $(call objects,$(DEMO_SRC)) $(ALL_LIB)
+	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+
+# Fuzz targets and the code they reach are compiled by clang with libFuzzer, ASan and UBSan.
+FUZZ_CXX ?= clang++
+FUZZ_COMPILE = $(FUZZ_CXX) $(BASE_FLAGS) -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+               -fno-sanitize-recover=all
+fuzz: $(FUZZ)
+build/fuzz/%.o: %.cpp | $(PREREQUISITES)
+	@mkdir -p $(@D)
+	$(FUZZ_COMPILE) -MMD -MP -c $< -o $@
+build/fuzz/libtiercache_shm.a: $(patsubst %.cpp,build/fuzz/%.o,$(SHM_SRC))
+$(FUZZ): $(B)/tests/%: build/fuzz/tests/fuzz/%.o build/fuzz/libtiercache_shm.a
+	@mkdir -p $(@D)
+	$(FUZZ_CXX) -fsanitize=fuzzer,address,undefined -o $@ $^ -pthread $(SHM_LIBS)
+-include $(patsubst %.cpp,build/fuzz/%.d,$(SHM_SRC) $(FUZZ_SRC))
+
+# deps may install the server that PG_CONFIG is looked for: what follows runs in a make of its own.
+AGAIN = $(MAKE) --no-print-directory -j$(shell nproc)
+ifndef SKIP_DEPS
+check demo bench: deps
+endif
+check:
+	@tests/run.sh
+demo:
+	@$(AGAIN) build $(DEMO)
+	@demo/run.sh
+bench:
+	@$(AGAIN) benches
+	@bench/run.sh
+check-fresh:
+	@tests/debootstrap.sh
+
+# ---- style ----
+STYLED := $(sort $(foreach d,shm_cache client tools agent pg_extension tests bench demo, \
+            $(wildcard $(foreach e,cpp hpp h,$(d)/*.$(e) $(d)/*/*.$(e) $(d)/*/*/*.$(e)))))
+TIDIED := $(patsubst %.cpp,build/lint/%.ok,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
+format-check:
+	@$(if $(STYLED),clang-format --dry-run -Werror $(STYLED),true)
+format:
+	@$(if $(STYLED),clang-format -i $(STYLED),true)
+lint: format-check $(TIDIED)
+
+TIDY_FLAGS = $(BASE_FLAGS)
+build/lint/pg_extension/%.ok: TIDY_FLAGS = $(filter-out $(PG_INCLUDE),$(BASE_FLAGS:-isystem=)) \
+                                           -isystem $(shell $(PG_CONFIG) --includedir-server) \
+                                           -DTIERCACHE_PAUSE_POINTS -Wno-register
+build/lint/%.ok: %.cpp .clang-tidy | $(PREREQUISITES)
+	@mkdir -p $(@D)
+	@echo clang-tidy $<
+	@clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@$(CXX) $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@touch $@
+-include $(TIDIED:.ok=.d)
+
+# ---- install ----
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+D := $(DESTDIR)
+install: build
+	$(if $(EXTENSION),@$(call pgxs,build/pg_extension,install DESTDIR='$(DESTDIR)'))
+	install -d '$D$(BINDIR)' '$D$(LIBDIR)/pkgconfig' '$D$(INCLUDEDIR)/tiercache/shm_cache'
+	$(if $(CLI),install -m 755 $(CLI) '$D$(BINDIR)')
+	$(if $(CLIENT_LIB),install -m 644 $(CLIENT_LIB) '$D$(LIBDIR)')
+	$(if $(CLIENT_SO),install -m 755 $(CLIENT_SO) '$D$(LIBDIR)/libtiercache.so.$(VERSION)')
+	$(if $(CLIENT_SO),ln -sf libtiercache.so.$(VERSION) '$D$(LIBDIR)/libtiercache.so.$(SOVERSION)')
+	$(if $(CLIENT_SO),ln -sf libtiercache.so.$(SOVERSION) '$D$(LIBDIR)/libtiercache.so')
+	$(if $(SHM_SRC),install -m 644 shm_cache/*.hpp '$D$(INCLUDEDIR)/tiercache/shm_cache')
+	$(if $(CLIENT_SRC),install -m 644 client/include/tiercache/* '$D$(INCLUDEDIR)/tiercache')
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' deploy/tiercache.pc.in > '$D$(LIBDIR)/pkgconfig/tiercache.pc'
