@@ -124,10 +124,10 @@ pgxs = mkdir -p $(1) && $(MAKE) --no-print-directory -C $(1) -f $(ROOT)/pg_exten
        PG_CONFIG='$(PG_CONFIG)' TIERCACHE_ROOT='$(ROOT)' TIERCACHE_SHM_LIB='$(abspath $(SHM_LIB))' $(2)
 
 extension: $(SHM_LIB) | $(PREREQUISITES)
-	@$(call pgxs,build/pg_extension)
+	+@$(call pgxs,build/pg_extension)
 # With the pause points of the race tests compiled in; never installed.
 extension-pause: $(SHM_LIB) | $(PREREQUISITES)
-	@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
+	+@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
 
 # ---- tests, benchmarks, demo ----
 tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
@@ -203,7 +203,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
 D := $(DESTDIR)
 install: build
-	$(if $(EXTENSION),@$(call pgxs,build/pg_extension,install DESTDIR='$(DESTDIR)'))
+	+$(if $(EXTENSION),@$(call pgxs,build/pg_extension,install DESTDIR='$(DESTDIR)'))
 	install -d '$D$(BINDIR)' '$D$(LIBDIR)/pkgconfig' '$D$(INCLUDEDIR)/tiercache/shm_cache'
 	$(if $(CLI),install -m 755 $(CLI) '$D$(BINDIR)')
 	$(if $(CLIENT_LIB),install -m 644 $(CLIENT_LIB) '$D$(LIBDIR)')
