@@ -1,0 +1,65 @@
+#include "shm_cache/clock_file.hpp"
+
+#include <unistd.h>
+
+namespace tiercache {
+
+namespace {
+
+// An object of ours that fits, locked; or not_found when a new one is to be made.
+Result<SharedMemory> reuse(const std::string& name, std::size_t bytes, mode_t mode) {
+    Result<SharedMemory> opened = SharedMemory::open(name, /*writable=*/true);
+    if (!opened.ok()) {
+        if (opened.status().code() == StatusCode::corrupt) {
+            (void)SharedMemory::remove(name);
+            return Status(StatusCode::not_found);
+        }
+        return opened.status();
+    }
+    if (opened->owner() != geteuid()) {
+        return Status(
+            StatusCode::permission_denied,
+            "shared memory \"" + name + "\" belongs to another user; remove it or set another name");
+    }
+    if (Status s = opened->lock_exclusive(); !s.ok()) {
+        return Status(StatusCode::busy, "the clock table \"" + name +
+                                            "\" is in use by another running server; set another name");
+    }
+    if (opened->bytes().size() == bytes && opened->mode() == mode) return std::move(opened).value();
+    if (Status s = SharedMemory::remove(name); !s.ok()) return s;
+    return Status(StatusCode::not_found);
+}
+
+}  // namespace
+
+Result<ClockFile> ClockFile::create(const std::string& name, std::uint32_t slot_count, mode_t mode) {
+    const std::size_t bytes = ClockTable::size_bytes(slot_count);
+    Result<SharedMemory> memory = reuse(name, bytes, mode);
+    const bool reused = memory.ok();
+    if (!reused) {
+        if (memory.status().code() != StatusCode::not_found) return memory.status();
+        memory = SharedMemory::create(name, bytes, mode);
+        if (!memory.ok()) return memory.status();
+        if (Status s = memory->lock_exclusive(); !s.ok()) return s;
+    }
+    // A table of ours keeps its versions; anything else is made new.
+    if (reused) {
+        Result<ClockTable> attached = ClockTable::attach(memory->bytes());
+        if (attached.ok() && attached->slot_count() == slot_count) {
+            return ClockFile(name, std::move(memory).value(), *attached);
+        }
+    }
+    Result<ClockTable> table = ClockTable::format(memory->bytes(), slot_count);
+    if (!table.ok()) return table.status();
+    return ClockFile(name, std::move(memory).value(), *table);
+}
+
+Result<ClockFile> ClockFile::open(const std::string& name) {
+    Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
+    if (!memory.ok()) return memory.status();
+    Result<ClockTable> table = ClockTable::attach(memory->bytes());
+    if (!table.ok()) return table.status();
+    return ClockFile(name, std::move(memory).value(), *table);
+}
+
+}  // namespace tiercache

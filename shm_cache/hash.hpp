@@ -1,0 +1,36 @@
+// Hashes of keys and tags: XXH3 (xxhash.com), never used as the only proof that two keys are equal.
+#pragma once
+
+#include <xxhash.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace tiercache {
+
+// `low` places a key in the index, `high` is compared before the key's bytes are.
+struct KeyHash {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    bool operator==(const KeyHash&) const = default;
+};
+
+[[nodiscard]] inline KeyHash hash_key(std::span<const std::byte> key) noexcept {
+    const XXH128_hash_t h = XXH3_128bits(key.data(), key.size());
+    return {h.low64, h.high64};
+}
+
+[[nodiscard]] inline std::uint64_t hash_bytes(std::span<const std::byte> bytes) noexcept {
+    return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+// A tag: the 64-bit hash of the name of a thing that a result can depend on.
+using Tag = std::uint64_t;
+
+[[nodiscard]] inline Tag tag_of(std::string_view name) noexcept {
+    return hash_bytes(std::as_bytes(std::span(name)));
+}
+
+}  // namespace tiercache

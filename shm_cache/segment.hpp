@@ -1,0 +1,115 @@
+// The segment: a fixed-size, lock-free cache of entries in shared memory, used by all processes of a host.
+//
+// A reader finds an item by one load of an index slot and one look at the item, copies it, and proves
+// afterwards that the block it lay in was not reused meanwhile. It writes nothing shared (but an item's
+// frequency bits) and waits for nobody. Any process may be stopped or killed at any instruction; the others
+// go on in bounded steps.
+//
+// The segment stores whole entries (entry.hpp) and knows nothing of freshness: the caller judges what it got
+// by a clock table. All functions are safe from any thread of any process that has the segment mapped; none
+// throws.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "shm_cache/hash.hpp"
+#include "shm_cache/status.hpp"
+
+namespace tiercache {
+
+struct SegmentOptions {
+    std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
+    std::size_t block_bytes = 0;                     // 0: 2 MiB, less in a small segment; a power of two
+    std::size_t item_bytes_mean = 512;               // expected; sizes the index
+    mode_t mode = 0600;                              // of the shared-memory object
+};
+
+// Counts since the segment was made; approximate to the extent that killed processes lose their last few.
+struct SegmentStats {
+    std::uint64_t size_bytes = 0;
+    std::uint64_t block_bytes = 0;
+    std::uint64_t block_count = 0;
+    std::uint64_t free_blocks = 0;
+    std::uint64_t index_slots = 0;
+    std::uint64_t items = 0;  // counted by walking the index
+    std::uint64_t item_bytes = 0;
+    std::uint64_t hits = 0;
+    std::uint64_t misses = 0;
+    std::uint64_t torn = 0;  // reads that raced with reclamation and became misses
+    std::uint64_t puts = 0;
+    std::uint64_t put_failures = 0;
+    std::uint64_t evicted_items = 0;
+    std::uint64_t reclaimed_blocks = 0;
+    std::uint64_t largest_entry_bytes = 0;  // the most that put() takes
+};
+
+// A place for get() to copy an entry to: returns room for `bytes` bytes, or nullptr when there is none. A
+// plain function and a context, so that it can be std::vector, palloc or a fixed buffer; it must not throw.
+struct CopyTarget {
+    std::byte* (*reserve)(void* context, std::size_t bytes) noexcept;
+    void* context;
+};
+
+class Segment {
+ public:
+    // A segment of its own shared-memory object. create: already_exists when there is one of that name.
+    static Result<Segment> create(const std::string& name, const SegmentOptions& options);
+    static Result<Segment> open(const std::string& name);
+    // Opens it, or creates it when there is none; two processes that try at once get the same one.
+    static Result<Segment> open_or_create(const std::string& name, const SegmentOptions& options);
+    static Status remove(const std::string& name);
+
+    // A segment in memory that the caller owns and keeps (PostgreSQL's main shared memory, say). `memory` is
+    // aligned to 64 bytes. All processes that attach it must end together, as a server's do: `process_slot`,
+    // unique among the living and below max_processes, names the caller. Format it again before the next
+    // life.
+    static Result<Segment> format(std::span<std::byte> memory, const SegmentOptions& options);
+    static Result<Segment> attach(std::span<std::byte> memory, std::uint32_t process_slot);
+    static constexpr std::uint32_t max_processes = 1024;
+
+    Segment(Segment&&) noexcept;
+    Segment& operator=(Segment&&) noexcept;
+    Segment(const Segment&) = delete;
+    Segment& operator=(const Segment&) = delete;
+    ~Segment();
+
+    // Copies the entry of `key` to `target` and returns its bytes; empty when there is none. The bytes are
+    // one whole entry that some put() of exactly this key was given. About 100 ns; no lock, no system call,
+    // no allocation of ours.
+    [[nodiscard]] std::span<std::byte> get(const KeyHash& hash, std::span<const std::byte> key,
+                                           CopyTarget target) noexcept;
+
+    // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
+    // too_large, no_space (every block is pinned or being reclaimed by others: drop the entry and go on).
+    Status put(std::span<const std::byte> entry) noexcept;
+
+    // Takes the entry of `key` out; false when there was none.
+    bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+
+    // Takes everything out that was put before the call.
+    void clear() noexcept;
+
+    // Calls visit(context, entry bytes) with a private copy of each entry, in no order; entries put or
+    // evicted meanwhile may or may not be seen. `visit` returns false to stop. Allocates; may throw
+    // std::bad_alloc.
+    void for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const;
+
+    [[nodiscard]] SegmentStats stats() const noexcept;
+
+    // Does the name still lead to this segment? Always true for caller-owned memory.
+    [[nodiscard]] bool still_current() const noexcept;
+
+ private:
+    struct Impl;
+    explicit Segment(std::unique_ptr<Impl> impl) noexcept;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tiercache

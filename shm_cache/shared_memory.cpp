@@ -1,0 +1,173 @@
+#include "shm_cache/shared_memory.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/interprocess/mapped_region.hpp>
+#include <boost/interprocess/shared_memory_object.hpp>
+#include <cerrno>
+#include <cstring>
+
+namespace bip = boost::interprocess;
+
+namespace tiercache {
+
+struct SharedMemory::Impl {
+    bip::shared_memory_object object;
+    bip::mapped_region region;
+    struct stat info {};
+
+    [[nodiscard]] int fd() const { return object.get_mapping_handle().handle; }
+};
+
+namespace {
+
+StatusCode code_of(int error) noexcept {
+    switch (error) {
+        case ENOENT:
+            return StatusCode::not_found;
+        case EEXIST:
+            return StatusCode::already_exists;
+        case EACCES:
+        case EPERM:
+            return StatusCode::permission_denied;
+        case ENOSPC:
+        case ENOMEM:
+            return StatusCode::no_space;
+        default:
+            return StatusCode::internal;
+    }
+}
+
+Status failure(const std::string& doing, const std::string& name, int error) {
+    return {code_of(error),
+            "could not " + doing + " shared memory \"" + name + "\": " + std::strerror(error)};
+}
+
+Status failure(const std::string& doing, const std::string& name, const bip::interprocess_exception& e) {
+    const int native = e.get_native_error();
+    return failure(doing, name, native != 0 ? native : EIO);
+}
+
+}  // namespace
+
+SharedMemory::SharedMemory() noexcept = default;
+SharedMemory::SharedMemory(SharedMemory&&) noexcept = default;
+SharedMemory& SharedMemory::operator=(SharedMemory&&) noexcept = default;
+SharedMemory::~SharedMemory() = default;
+SharedMemory::SharedMemory(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+Status SharedMemory::check_name(std::string_view name) {
+    const auto allowed = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+               c == '_' || c == '-';
+    };
+    if (name.size() < 2 || name.size() > 201 || name.front() != '/' ||
+        !std::all_of(name.begin() + 1, name.end(), allowed)) {
+        return {StatusCode::invalid_argument,
+                "\"" + std::string(name) +
+                    "\" is not a shared-memory name; use a slash and then letters, digits, '.', "
+                    "'_' or '-', such as \"/tiercache.app\""};
+    }
+    return Status();
+}
+
+Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t bytes, mode_t mode) {
+    if (Status s = check_name(name); !s.ok()) return s;
+    auto impl = std::make_unique<Impl>();
+    try {
+        bip::permissions permissions(static_cast<int>(mode));
+        impl->object =
+            bip::shared_memory_object(bip::create_only, name.c_str(), bip::read_write, permissions);
+    } catch (const bip::interprocess_exception& e) {
+        if (e.get_native_error() == EEXIST || e.get_error_code() == bip::already_exists_error) {
+            return failure("create", name, EEXIST);
+        }
+        return failure("create", name, e);
+    }
+    // From here on a failure takes the name back.
+    const auto undo = [&name](Status status) {
+        bip::shared_memory_object::remove(name.c_str());
+        return status;
+    };
+    if (fchmod(impl->fd(), mode) != 0) return undo(failure("set the permissions of", name, errno));
+    if (const int error = posix_fallocate(impl->fd(), 0, static_cast<off_t>(bytes)); error != 0) {
+        if (error == ENOSPC || error == ENOMEM) {
+            return undo(Status(StatusCode::no_space, "not enough shared memory for \"" + name + "\" (" +
+                                                         std::to_string(bytes >> 20) +
+                                                         " MiB); choose a smaller size or enlarge /dev/shm"));
+        }
+        return undo(failure("reserve", name, error));
+    }
+    try {
+        impl->region = bip::mapped_region(impl->object, bip::read_write);
+    } catch (const bip::interprocess_exception& e) {
+        return undo(failure("map", name, e));
+    }
+    if (fstat(impl->fd(), &impl->info) != 0) return undo(failure("examine", name, errno));
+    return SharedMemory(std::move(impl));
+}
+
+Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) {
+    if (Status s = check_name(name); !s.ok()) return s;
+    auto impl = std::make_unique<Impl>();
+    const bip::mode_t access = writable ? bip::read_write : bip::read_only;
+    try {
+        impl->object = bip::shared_memory_object(bip::open_only, name.c_str(), access);
+    } catch (const bip::interprocess_exception& e) {
+        if (e.get_error_code() == bip::not_found_error || e.get_native_error() == ENOENT) {
+            return Status(StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host");
+        }
+        return failure("open", name, e);
+    }
+    if (fstat(impl->fd(), &impl->info) != 0) return failure("examine", name, errno);
+    if (!S_ISREG(impl->info.st_mode) || impl->info.st_size == 0) {
+        return Status(StatusCode::corrupt,
+                      "shared memory \"" + name + "\" is empty; its maker failed half-way: remove it");
+    }
+    try {
+        impl->region = bip::mapped_region(impl->object, access);
+    } catch (const bip::interprocess_exception& e) {
+        return failure("map", name, e);
+    }
+    return SharedMemory(std::move(impl));
+}
+
+Status SharedMemory::remove(const std::string& name) {
+    if (Status s = check_name(name); !s.ok()) return s;
+    errno = 0;
+    if (bip::shared_memory_object::remove(name.c_str())) return Status();
+    return errno == ENOENT
+               ? Status(StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host")
+               : failure("remove", name, errno);
+}
+
+std::span<std::byte> SharedMemory::bytes() const noexcept {
+    if (!impl_) return {};
+    return {static_cast<std::byte*>(impl_->region.get_address()), impl_->region.get_size()};
+}
+
+uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
+mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }
+
+Status SharedMemory::lock_exclusive() {
+    if (flock(impl_->fd(), LOCK_EX | LOCK_NB) == 0) return Status();
+    if (errno == EWOULDBLOCK)
+        return Status(StatusCode::busy, "the shared memory is in use by another process");
+    return {code_of(errno), std::string("could not lock the shared memory: ") + std::strerror(errno)};
+}
+
+bool SharedMemory::still_named(const std::string& name) const {
+    struct stat now {};
+    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return false;
+    const bool same =
+        fstat(fd, &now) == 0 && now.st_dev == impl_->info.st_dev && now.st_ino == impl_->info.st_ino;
+    close(fd);
+    return same;
+}
+
+}  // namespace tiercache

@@ -1,0 +1,59 @@
+// A mapped POSIX shared-memory object (/dev/shm on Linux).
+//
+// Names look like "/tiercache.name". Space is reserved at creation, so that a full tmpfs is an error here and
+// not a SIGBUS later. An object is trusted only when it belongs to the caller, to root, or to the owner the
+// caller names; /dev/shm is world-writable, and anybody may have made a file of that name.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "shm_cache/status.hpp"
+
+namespace tiercache {
+
+class SharedMemory {
+ public:
+    SharedMemory() noexcept;
+    SharedMemory(SharedMemory&&) noexcept;
+    SharedMemory& operator=(SharedMemory&&) noexcept;
+    SharedMemory(const SharedMemory&) = delete;
+    SharedMemory& operator=(const SharedMemory&) = delete;
+    ~SharedMemory();  // unmaps; the object stays
+
+    // A new object of exactly `bytes` zero bytes, mapped for reading and writing, with permissions `mode`
+    // whatever the umask. Errors: already_exists, no_space, permission_denied, invalid_argument (name).
+    static Result<SharedMemory> create(const std::string& name, std::size_t bytes, mode_t mode);
+
+    // Maps an existing object. Errors: not_found, permission_denied (also: a foreign owner), corrupt (empty).
+    static Result<SharedMemory> open(const std::string& name, bool writable);
+
+    // Errors: not_found, permission_denied. Those who have it mapped keep it.
+    static Status remove(const std::string& name);
+
+    // "/x": one leading slash, 2 to 200 characters of [A-Za-z0-9._-] after it.
+    static Status check_name(std::string_view name);
+
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept;
+    [[nodiscard]] uid_t owner() const noexcept;
+    [[nodiscard]] mode_t mode() const noexcept;
+
+    // Takes an exclusive advisory lock (flock) on the object, without waiting; it lasts until this object and
+    // all copies of its descriptor in forked children are gone. Error: busy.
+    Status lock_exclusive();
+
+    // Does `name` still lead to the object that is mapped here? False after a remove, or a remove and create.
+    [[nodiscard]] bool still_named(const std::string& name) const;
+
+ private:
+    struct Impl;
+    explicit SharedMemory(std::unique_ptr<Impl> impl) noexcept;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tiercache
