@@ -79,5 +79,6 @@ printf '#!/bin/sh\nexit 101\n' >"$policy.new"
 chmod 755 "$policy.new"
 mv "$policy.new" "$policy"
 
-apt-get update -q
-apt-get install -q -y --no-install-recommends "${missing[@]}"
+apt=(apt-get -q -o DPkg::Lock::Timeout=600)
+"${apt[@]}" update
+"${apt[@]}" install -y --no-install-recommends "${missing[@]}"

@@ -28,6 +28,7 @@ struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
     std::size_t block_bytes = 0;                     // 0: 2 MiB, less in a small segment; a power of two
     std::size_t item_bytes_mean = 512;               // expected; sizes the index
+    std::uint32_t process_slots = 256;               // how many processes may have it attached at once
     mode_t mode = 0600;                              // of the shared-memory object
 };
 
@@ -68,11 +69,10 @@ class Segment {
 
     // A segment in memory that the caller owns and keeps (PostgreSQL's main shared memory, say). `memory` is
     // aligned to 64 bytes. All processes that attach it must end together, as a server's do: `process_slot`,
-    // unique among the living and below max_processes, names the caller. Format it again before the next
+    // unique among the living and below process_slots, names the caller. Format it again before the next
     // life.
     static Result<Segment> format(std::span<std::byte> memory, const SegmentOptions& options);
     static Result<Segment> attach(std::span<std::byte> memory, std::uint32_t process_slot);
-    static constexpr std::uint32_t max_processes = 1024;
 
     Segment(Segment&&) noexcept;
     Segment& operator=(Segment&&) noexcept;
