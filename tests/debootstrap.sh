@@ -27,12 +27,23 @@ if [[ -z ${TIERCACHE_NAMESPACE:-} ]]; then
     ((EUID == 0)) || die "needs root, to make a chroot"
     command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
     work=$(mktemp -d "$(dirname "$base")/tc-chroot.XXXXXX")
-    trap 'rm -rf "$work"' EXIT
+    child=
+    # shellcheck disable=SC2317
+    finish() {
+        trap '' INT TERM HUP
+        if [[ -n $child ]]; then
+            kill "$child" 2>/dev/null || : # --kill-child takes the whole namespace with it
+            wait "$child" 2>/dev/null || :
+        fi
+        rm -rf "$work"
+    }
+    trap finish EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     git -C "$repo" clone -q --bare --no-hardlinks . "$work/tiercache.git"
     TIERCACHE_NAMESPACE=$work unshare --mount --pid --fork --kill-child --propagation private "$0" "${goals[@]}" &
-    wait $! # `wait` lets the traps run at once; --kill-child ends the namespace with its parent
+    child=$!
+    wait "$child" # in the background, so that a trap runs at once
     exit
 fi
 work=$TIERCACHE_NAMESPACE
