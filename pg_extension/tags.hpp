@@ -1,0 +1,38 @@
+// The tags of things in a PostgreSQL cluster. Both sides use these: the one that records what a query depends on, and
+// the one that records what a transaction changed.
+#pragma once
+
+#include "pg_extension/pg.hpp"
+#include "shm_cache/hash.hpp"
+
+namespace tiercache {
+
+enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3 };
+
+namespace detail {
+struct TagName {
+    TagKind kind;
+    std::uint32_t database;
+    std::uint32_t a;
+    std::uint32_t b;
+};
+[[nodiscard]] inline Tag tag_of_name(const TagName& name) noexcept {
+    return hash_bytes(std::as_bytes(std::span(&name, 1)));
+}
+}  // namespace detail
+
+// A table, materialized view, partitioned table, view: its rows, its definition and who may read it.
+[[nodiscard]] inline Tag relation_tag(Oid relation) noexcept {
+    return detail::tag_of_name({TagKind::relation, MyDatabaseId, relation, 0});
+}
+
+// A row of a syscache (PROCOID, TYPEOID, NAMESPACEOID) by its hash value, as PlanInvalItem has it.
+[[nodiscard]] inline Tag catalog_tag(int cache_id, std::uint32_t hash_value) noexcept {
+    return detail::tag_of_name(
+        {TagKind::catalog_row, MyDatabaseId, static_cast<std::uint32_t>(cache_id), hash_value});
+}
+
+// All roles, their attributes and memberships, and databases' owners: every entry depends on it.
+[[nodiscard]] inline Tag roles_tag() noexcept { return detail::tag_of_name({TagKind::roles, 0, 0, 0}); }
+
+}  // namespace tiercache
