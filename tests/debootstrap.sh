@@ -106,7 +106,7 @@ for run in $runs; do
         start=$SECONDS
         status=0
         inside ${user:+setpriv --reuid "$user" --regid "$user" --init-groups} \
-            env HOME="$home" make -C "$clone" "$goal" >"$log" 2>&1 </dev/null || status=$?
+            env HOME="$home" make --no-print-directory -C "$clone" "$goal" >"$log" 2>&1 </dev/null || status=$?
         after=$(leftovers)
         if ((status != 0)); then
             tail -n 40 "$log"
