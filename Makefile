@@ -52,7 +52,7 @@ DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
 .PHONY: build deps install check check-fresh demo bench clean help lint format format-check \
-        libs tests fuzz benches extension extension-pause
+        libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -138,6 +138,8 @@ $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 $(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
 	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
 
+demo-program: build $(DEMO)
+
 benches: build $(BENCH)
 $(BENCH): $(B)/bench/%: $(B)/bench/%.o $(ALL_LIB)
 	$(LINK) -o $@ $^ -Wl,--as-needed -lbenchmark $(CLIENT_LIBS) -lfmt
@@ -167,7 +169,7 @@ endif
 check:
 	@tests/run.sh
 demo:
-	@$(AGAIN) build $(DEMO)
+	@$(AGAIN) demo-program
 	@demo/run.sh
 bench:
 	@$(AGAIN) benches
