@@ -1,8 +1,11 @@
-// The border between PostgreSQL's errors (longjmp) and C++'s (exceptions). Neither may cross the other's frames.
+// The border between PostgreSQL's errors (longjmp) and C++'s (exceptions). Neither may cross the other's
+// frames.
 //
-//   enter(f)   wraps the body of every extern "C" entry: a C++ exception becomes an ereport, raised outside the
+//   enter(f)   wraps the body of every extern "C" entry: a C++ exception becomes an ereport, raised outside
+//   the
 //              catch block, when no C++ object is alive any more.
-//   call(f)    wraps a call into PostgreSQL that can raise an error while C++ objects with destructors are alive:
+//   call(f)    wraps a call into PostgreSQL that can raise an error while C++ objects with destructors are
+//   alive:
 //              the error becomes a C++ exception, which enter() turns back into the same PostgreSQL error.
 //
 // Code that keeps to plain C data (palloc, Datum, List) needs neither wrapper around its ereports.

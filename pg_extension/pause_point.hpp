@@ -1,7 +1,8 @@
 // Named points at which a race test can hold a backend. Nothing at all in an ordinary build.
 //
-// In a build with TIERCACHE_PAUSE_POINTS a superuser arms a point (tiercache_test.pause), backends that come by wait
-// there until it is disarmed (tiercache_test.resume), and tiercache_test.is_paused(pid) tells isolationtester.
+// In a build with TIERCACHE_PAUSE_POINTS a superuser arms a point (tiercache_test.pause), backends that come
+// by wait there until it is disarmed (tiercache_test.resume), and tiercache_test.is_paused(pid) tells
+// isolationtester.
 #pragma once
 
 namespace tiercache {

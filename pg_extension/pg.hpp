@@ -10,6 +10,7 @@ extern "C" {
 #include <access/xact.h>
 #include <fmgr.h>
 #include <miscadmin.h>
+#include <postmaster/autovacuum.h>
 #include <storage/lwlock.h>
 #include <storage/proc.h>
 #include <storage/shmem.h>
@@ -36,12 +37,21 @@ extern "C" {
 
 namespace tiercache::pg {
 
-// PostgreSQL's count of completed transactions, unlocked. A backend that completed one itself sees at least its own.
+// PostgreSQL's count of completed transactions, unlocked. A backend that completed one itself sees at least
+// its own.
 [[nodiscard]] inline std::uint64_t completed_transactions() noexcept {
 #if PG_VERSION_NUM >= 170000
     return *const_cast<volatile uint64*>(&TransamVariables->xactCompletionCount);
 #else
     return *const_cast<volatile uint64*>(&ShmemVariableCache->xactCompletionCount);
+#endif
+}
+
+[[nodiscard]] inline bool is_autovacuum_worker() noexcept {
+#if PG_VERSION_NUM >= 170000
+    return AmAutoVacuumWorkerProcess();
+#else
+    return IsAutoVacuumWorkerProcess();
 #endif
 }
 

@@ -1,7 +1,8 @@
-// What all backends share: the clock table (in its own shared-memory object, which apps map read-only), the L4 segment
-// and the counters (in PostgreSQL's main shared memory).
+// What all backends share: the clock table (in its own shared-memory object, which apps map read-only), the
+// L4 segment and the counters (in PostgreSQL's main shared memory).
 //
-// Everything is made anew when the postmaster starts, and again after it reset shared memory because a backend died.
+// Everything is made anew when the postmaster starts, and again after it reset shared memory because a
+// backend died.
 #pragma once
 
 #include <optional>
@@ -30,11 +31,12 @@ struct SharedState {
     LWLock* lock;  // guards the in-doubt list
     std::uint64_t base;
     std::uint64_t epoch;
-    std::uint64_t ceiling;         // the clock may not pass it before a higher one is on disk
-    pg_atomic_uint32 open;         // the worker opened the cache: recovery is over, the in-doubt list complete
-    pg_atomic_uint32 ddl_pending;  // transactions between PRE_COMMIT and the end of their invalidation messages
-    pg_atomic_uint32 in_doubt;     // used entries of the in-doubt list
-    pg_atomic_uint32 blocked;      // in-doubt transactions of which we don't know what they changed
+    std::uint64_t ceiling;  // the clock may not pass it before a higher one is on disk
+    pg_atomic_uint32 open;  // the worker opened the cache: recovery is over, the in-doubt list complete
+    pg_atomic_uint32
+        ddl_pending;            // transactions between PRE_COMMIT and the end of their invalidation messages
+    pg_atomic_uint32 in_doubt;  // used entries of the in-doubt list
+    pg_atomic_uint32 blocked;   // in-doubt transactions of which we don't know what they changed
     L4Counters counters;
 };
 

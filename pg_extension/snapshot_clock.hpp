@@ -1,8 +1,8 @@
 // Which clock value a snapshot has, and whether this transaction may use the cache at all.
 //
-// Equal completion count, equal snapshot contents (GetSnapshotDataReuse in procarray.c): the count of a snapshot is a
-// name for what it sees. PostgreSQL forgets it when a snapshot is copied; a snapshot whose contents equal the latest
-// snapshot's has the latter's count.
+// Equal completion count, equal snapshot contents (GetSnapshotDataReuse in procarray.c): the count of a
+// snapshot is a name for what it sees. PostgreSQL forgets it when a snapshot is copied; a snapshot whose
+// contents equal the latest snapshot's has the latter's count.
 #pragma once
 
 #include <optional>
@@ -12,16 +12,19 @@
 
 namespace tiercache {
 
-// nullptr, or why this backend must neither look up nor publish now: "transaction has changes of its own", ...
+// nullptr, or why this backend must neither look up nor publish now: "transaction has changes of its own",
+// ...
 [[nodiscard]] const char* bypass_reason();
 
-// The clock of `snapshot`; nothing when it can't be told. Must not be called when bypass_reason() says why not.
-// READ COMMITTED: pass what GetTransactionSnapshot() returned, before it is copied, for a certain answer.
+// The clock of `snapshot`; nothing when it can't be told. Must not be called when bypass_reason() says why
+// not. READ COMMITTED: pass what GetTransactionSnapshot() returned, before it is copied, for a certain
+// answer.
 [[nodiscard]] std::optional<std::uint64_t> clock_of(Snapshot snapshot);
 
-// May an entry be served to this transaction? In READ COMMITTED the freshness rule is enough; above it the entry must
-// not hold anything younger or older than the transaction's snapshot: version <= min(stamp, r).
-[[nodiscard]] Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch);
+// May an entry be served to this transaction? In READ COMMITTED the freshness rule is enough; above it the
+// entry must not hold anything younger or older than the transaction's snapshot: version <= min(stamp, r).
+[[nodiscard]] Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp,
+                                            std::uint64_t epoch);
 
 // The age of a plan, taken before parse analysis (which takes locks and accepts invalidation messages).
 struct PlanAge {

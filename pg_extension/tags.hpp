@@ -1,5 +1,5 @@
-// The tags of things in a PostgreSQL cluster. Both sides use these: the one that records what a query depends on, and
-// the one that records what a transaction changed.
+// The tags of things in a PostgreSQL cluster. Both sides use these: the one that records what a query depends
+// on, and the one that records what a transaction changed.
 #pragma once
 
 #include "pg_extension/pg.hpp"

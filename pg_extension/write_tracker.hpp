@@ -1,12 +1,11 @@
 // Finds what each transaction changed, and moves the clock table around its commit.
 //
-//   PRE_COMMIT   sweep the relation locks this backend holds, add the catalog rows it changed: writers += 1 on each slot
-//   (visible)
-//   COMMIT       version = max(version, clock now), writers -= 1
-//   ABORT        writers -= 1
+//   PRE_COMMIT   sweep the relation locks this backend holds, add the catalog rows it changed: writers += 1
+//   on each slot (visible) COMMIT       version = max(version, clock now), writers -= 1 ABORT        writers
+//   -= 1
 //
-// A write that takes no lock we sweep does not exist in PostgreSQL: DML, COPY, TRUNCATE, cascades, DDL and the logical
-// apply worker all hold theirs until the end of the transaction.
+// A write that takes no lock we sweep does not exist in PostgreSQL: DML, COPY, TRUNCATE, cascades, DDL and
+// the logical apply worker all hold theirs until the end of the transaction.
 #pragma once
 
 #include "pg_extension/pg.hpp"
@@ -22,15 +21,5 @@ void note_change(Tag tag);
 
 // At commit everything that was computed before dies, in all tiers. Assigns a transaction id.
 void note_reset();
-
-// Counts down prepared transactions that have been committed or rolled back meanwhile. Cheap when there are none.
-void resolve_in_doubt();
-
-// At server start: prepared transactions of a former life; nothing is cached until they are gone.
-void adopt_prepared_transactions();
-
-// Bytes of shared memory for the in-doubt list, and its initialization at `memory`.
-[[nodiscard]] Size in_doubt_bytes();
-void init_in_doubt(void* memory, bool found);
 
 }  // namespace tiercache::write_tracker

@@ -1,0 +1,19 @@
+// Keeps the clock from going back across restarts, even when the wall clock does.
+//
+// The clock is `base` plus PostgreSQL's count of completed transactions, which restarts at 1. Before a base
+// is used, a ceiling above everything it can reach is written to the data directory; the next base is above
+// that ceiling.
+#pragma once
+
+#include "pg_extension/pg.hpp"
+
+namespace tiercache::clock_ceiling {
+
+// For the postmaster at start: a base above each clock value ever used, with its ceiling already on disk.
+// Ends the start-up with FATAL when the ceiling can't be read or written.
+[[nodiscard]] std::uint64_t choose_base(std::uint64_t& ceiling);
+
+// For the worker: moves the ceiling up while the clock is still far below it. Returns the ceiling in force.
+[[nodiscard]] std::uint64_t extend(std::uint64_t ceiling, std::uint64_t clock_now);
+
+}  // namespace tiercache::clock_ceiling

@@ -1,0 +1,95 @@
+#include "pg_extension/settings.hpp"
+
+#include <climits>
+
+namespace tiercache::settings {
+
+bool enabled = true;
+int memory_mb = 128;
+char* clock_name = nullptr;
+int clock_mode = 0644;
+int lease_ms = 2500;
+int max_entry_size_kb = 1024;
+int min_cost = 0;
+
+namespace {
+
+const char* show_clock_mode() {
+    static char text[8];
+    pg_snprintf(text, sizeof(text), "%04o", static_cast<unsigned>(clock_mode));
+    return text;
+}
+
+// Apps only read the clock table: nobody but the server may be able to write it.
+bool check_clock_mode(int* value, void** /*extra*/, GucSource /*source*/) {
+    if ((*value & ~0644) == 0 && (*value & 0600) == 0600) return true;
+    GUC_check_errdetail("Use 0600 (the server's user), 0640 (and its group) or 0644 (everybody may read).");
+    return false;
+}
+
+bool check_clock_name(char** value, void** /*extra*/, GucSource /*source*/) {
+    const char* name = *value;
+    if (name == nullptr || name[0] == '\0') return true;
+    const size_t length = strlen(name);
+    const bool characters_ok =
+        strspn(name + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length - 1;
+    if (name[0] == '/' && length >= 2 && length <= 201 && characters_ok) return true;
+    GUC_check_errdetail(
+        "Use a slash and then letters, digits, \".\", \"_\" or \"-\", such as \"/tiercache.main\".");
+    return false;
+}
+
+#ifdef TIERCACHE_PAUSE_POINTS
+const config_enum_entry mutant_names[] = {{"none", static_cast<int>(Mutant::none), false},
+                                          {"late_stamp", static_cast<int>(Mutant::late_stamp), false},
+                                          {"no_writers", static_cast<int>(Mutant::no_writers), false},
+                                          {"no_check", static_cast<int>(Mutant::no_check), false},
+                                          {nullptr, 0, false}};
+#endif
+
+}  // namespace
+
+#ifdef TIERCACHE_PAUSE_POINTS
+int mutant = static_cast<int>(Mutant::none);
+#endif
+
+void define() {
+    DefineCustomBoolVariable(
+        "tiercache.enabled", "Looks up and stores query results in the cache.",
+        "When off, the functions of tiercache run their queries uncached; changes are still "
+        "tracked.",
+        &enabled, true, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("tiercache.memory", "Shared memory for cached results.",
+                            "0 keeps no results in PostgreSQL; caches of apps still work.", &memory_mb, 128,
+                            0, INT_MAX / 2, PGC_POSTMASTER, GUC_UNIT_MB, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "tiercache.clock_name", "Name of the clock table's shared-memory object.",
+        "Apps on this host map it read-only. Empty: a name made from the data directory.", &clock_name, "",
+        PGC_POSTMASTER, 0, check_clock_name, nullptr, nullptr);
+    DefineCustomIntVariable("tiercache.clock_mode", "Permissions of the clock table's shared-memory object.",
+                            "Octal: 0600, 0640 or 0644. It shows when hashes of names changed, never data.",
+                            &clock_mode, 0644, 0, 0777, PGC_POSTMASTER, 0, check_clock_mode, nullptr,
+                            show_clock_mode);
+    DefineCustomIntVariable("tiercache.lease",
+                            "How long apps trust the clock table after the server's last sign.", nullptr,
+                            &lease_ms, 2500, 100, 60000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("tiercache.max_entry_size", "Results larger than this are not stored.", nullptr,
+                            &max_entry_size_kb, 1024, 1, 1024 * 1024, PGC_SUSET, GUC_UNIT_KB, nullptr,
+                            nullptr, nullptr);
+    DefineCustomIntVariable(
+        "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
+        "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
+        0, INT_MAX, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+#ifdef TIERCACHE_PAUSE_POINTS
+    DefineCustomEnumVariable("tiercache.mutant", "Breaks the freshness rule, for tests of the tests.",
+                             nullptr, &mutant, static_cast<int>(Mutant::none), mutant_names, PGC_SUSET, 0,
+                             nullptr, nullptr, nullptr);
+#endif
+#if PG_VERSION_NUM >= 150000
+    MarkGUCPrefixReserved("tiercache");
+#else
+    EmitWarningsOnPlaceholders("tiercache");
+#endif
+}
+
+}  // namespace tiercache::settings

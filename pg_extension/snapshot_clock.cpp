@@ -1,0 +1,120 @@
+#include "pg_extension/snapshot_clock.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "pg_extension/in_doubt.hpp"
+#include "pg_extension/settings.hpp"
+#include "pg_extension/shared_state.hpp"
+
+extern "C" {
+#include <access/parallel.h>
+#include <access/xlog.h>
+}
+
+namespace tiercache {
+
+namespace {
+
+// The clock of a REPEATABLE READ transaction's snapshot, found out once a transaction.
+struct TransactionClock {
+    LocalTransactionId transaction = InvalidLocalTransactionId;
+    std::optional<std::uint64_t> clock;
+};
+TransactionClock transaction_clock;
+
+[[nodiscard]] bool same_xids(const TransactionId* a, const TransactionId* b, std::size_t count) noexcept {
+    return count == 0 || std::memcmp(a, b, count * sizeof(TransactionId)) == 0;
+}
+
+// Do both see the same transactions?
+[[nodiscard]] bool same_contents(const SnapshotData& a, const SnapshotData& b) noexcept {
+    return a.xmin == b.xmin && a.xmax == b.xmax && a.xcnt == b.xcnt && a.subxcnt == b.subxcnt &&
+           a.suboverflowed == b.suboverflowed && a.takenDuringRecovery == b.takenDuringRecovery &&
+           same_xids(a.xip, b.xip, a.xcnt) &&
+           same_xids(a.subxip, b.subxip, static_cast<std::size_t>(a.subxcnt));
+}
+
+[[nodiscard]] std::optional<std::uint64_t> clock_by_contents(Snapshot snapshot) {
+    const Snapshot latest = GetLatestSnapshot();
+    if (latest->snapXactCompletionCount == 0 || !same_contents(*snapshot, *latest)) return std::nullopt;
+    return shared::state().base + latest->snapXactCompletionCount;
+}
+
+[[nodiscard]] LocalTransactionId this_transaction() noexcept {
+#if PG_VERSION_NUM >= 170000
+    return MyProc->vxid.lxid;
+#else
+    return MyProc->lxid;
+#endif
+}
+
+}  // namespace
+
+const char* bypass_reason() {
+    if (!settings::enabled) return "tiercache.enabled is off";
+    if (RecoveryInProgress()) return "the server is in recovery";
+    if (pg_atomic_read_u32(&shared::state().open) == 0) return "the server has just started";
+    in_doubt::resolve();
+    if (pg_atomic_read_u32(&shared::state().blocked) != 0) {
+        return "a transaction that was prepared before the server's start is still open";
+    }
+    if (IsolationIsSerializable()) return "the transaction is SERIALIZABLE";
+    if (IsInParallelMode() || IsParallelWorker()) return "the query runs in parallel";
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny())) return "the transaction has changes of its own";
+    return nullptr;
+}
+
+std::optional<std::uint64_t> clock_of(Snapshot snapshot) {
+    if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery) return std::nullopt;
+    if (IsolationUsesXactSnapshot()) {
+        note_transaction_snapshot();
+        return transaction_clock.clock;
+    }
+    if (snapshot->snapXactCompletionCount != 0) {
+        return shared::state().base + snapshot->snapXactCompletionCount;
+    }
+    return clock_by_contents(snapshot);
+}
+
+void note_transaction_snapshot() {
+    if (!IsolationUsesXactSnapshot() || IsolationIsSerializable() || !FirstSnapshotSet ||
+        IsInParallelMode() || IsParallelWorker() || RecoveryInProgress()) {
+        return;
+    }
+    if (transaction_clock.transaction == this_transaction()) return;
+    transaction_clock.transaction = this_transaction();
+    // Returns the transaction's one snapshot, which is a copy: its count was lost.
+    transaction_clock.clock = clock_by_contents(GetTransactionSnapshot());
+}
+
+Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch) {
+#ifdef TIERCACHE_PAUSE_POINTS
+    if (settings::mutant == static_cast<int>(settings::Mutant::no_check)) return Verdict::fresh;
+#endif
+    if (IsolationUsesXactSnapshot()) {
+        note_transaction_snapshot();
+        if (!transaction_clock.clock) return Verdict::no_clock;
+        stamp = std::min(stamp, *transaction_clock.clock);
+    }
+    return shared::clock().check_unleased(tags, stamp, epoch);
+}
+
+PlanAge plan_age_now() noexcept {
+    PlanAge age{};
+    age.clock = shared::clock_now();
+    // The clock first: a DDL that is visible at this clock and no longer pending has sent its invalidation
+    // messages.
+    pg_memory_barrier();
+    age.ddl_pending = pg_atomic_read_u32(&shared::state().ddl_pending) != 0;
+    return age;
+}
+
+bool plan_is_current(const PlanAge& age, std::span<const Tag> tags) noexcept {
+    if (age.ddl_pending) return false;
+    return std::all_of(tags.begin(), tags.end(), [&age](Tag tag) {
+        return pg_atomic_read_u64(&shared::ddl_version(tag)) <= age.clock;
+    });
+}
+
+}  // namespace tiercache
