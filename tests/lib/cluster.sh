@@ -128,7 +128,7 @@ tc_run() {
     return "$status"
 }
 
-tc_shm_name() { echo "tiercache_${TC_ID}_$1"; }
+tc_shm_name() { echo "/tiercache_${TC_ID}_$1"; }
 
 tc_wait_for() {
     local deadline=$((SECONDS + $1)) what=$2
