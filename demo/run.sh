@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# `make demo`, after the build: a private PostgreSQL with the extension, a private Redis, the flights, and the demo
+# program on them; all of it is stopped and removed at the end, however that comes. DEMO_ROWS=2000000 flights.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib/cluster.sh
+[[ -x $TC_BUILD/demo/demo ]] || tc_die 'build/demo/demo is missing: run "make demo"'
+
+echo '# starting a private PostgreSQL and a private Redis'
+tc_workdir
+tc_pg_install
+# As a server would be set up: durable commits, parallel queries over POSIX shared memory, room for the table.
+tc_pg_start demo fsync=on dynamic_shared_memory_type=posix shared_buffers=512MB max_wal_size=4GB \
+    effective_cache_size=2GB work_mem=16MB
+tc_redis_start redis
+echo "# $(tc_psql demo -Atc 'SELECT version()')"
+tc_psql demo -qc 'CREATE EXTENSION tiercache'
+
+export PGHOST=$TC_PGHOST PGPORT=$TC_PGPORT PGUSER=$TC_PGUSER PGDATABASE=$TC_PGDATABASE
+PSQL=$TC_PGBIN/psql tc_run demo/load.sh
+unset PGHOST PGPORT PGUSER PGDATABASE
+
+tc_run "$TC_BUILD/demo/demo" demo/queries
