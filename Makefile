@@ -25,7 +25,7 @@ BASE_FLAGS := -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread -I. -Iclient/inc
 COMPILE = $(CXX) $(BASE_FLAGS) $(CXXFLAGS) $(SANFLAGS) $(CPPFLAGS)
 LINK = $(CXX) -pthread $(CXXFLAGS) $(SANFLAGS) $(LDFLAGS)
 SHM_LIBS := -llz4 -lxxhash -lrt
-CLIENT_LIBS := -lhiredis -lpq $(SHM_LIBS)
+CLIENT_LIBS := -Wl,--as-needed -lhiredis -lpq -ltomlplusplus -lfmt $(SHM_LIBS)
 
 objects = $(patsubst %.cpp,$(B)/%.o,$(1))
 SHM_SRC := $(wildcard shm_cache/*.cpp)
@@ -117,7 +117,7 @@ $(B)/lib/libtiercache.so: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
 
 $(B)/bin/tiercache: $(call objects,$(TOOLS_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
 # ---- the extension: its own PGXS makefile, as a VPATH build ----
 pgxs = mkdir -p $(1) && $(MAKE) --no-print-directory -C $(1) -f $(ROOT)/pg_extension/Makefile \
@@ -134,18 +134,18 @@ tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 
 $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -Wl,--as-needed -lgtest_main -lgtest $(CLIENT_LIBS) -lfmt
+	$(LINK) -o $@ $^ -lgtest_main -lgtest $(CLIENT_LIBS)
 $(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
-	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
 demo-program: build $(DEMO)
 
 benches: build $(BENCH)
 $(BENCH): $(B)/bench/%: $(B)/bench/%.o $(ALL_LIB)
-	$(LINK) -o $@ $^ -Wl,--as-needed -lbenchmark $(CLIENT_LIBS) -lfmt
+	$(LINK) -o $@ $^ -lbenchmark $(CLIENT_LIBS)
 
 $(B)/demo/demo: $(call objects,$(DEMO_SRC)) $(ALL_LIB)
-	$(LINK) -o $@ $^ -Wl,--as-needed $(CLIENT_LIBS) -lfmt
+	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
 # Fuzz targets and the code they reach are compiled by clang with libFuzzer, ASan and UBSan.
 FUZZ_CXX ?= clang++

@@ -14,7 +14,7 @@
 #   tc_as_pg CMD...             runs CMD as the servers' user: the caller, or an unprivileged user when that is root
 #   tc_run CMD...               runs a long command so that a signal to the script ends it at once
 #   tc_at_exit CMD...           runs CMD before the servers are stopped
-#   tc_shm_name NAME            a shared-memory object name that is removed at exit
+#   tc_shm_name NAME            the name of a shared-memory object ("/tiercache_...") that is removed at exit
 #   tc_wait_for SECONDS WHAT CMD...    polls until CMD succeeds; fails with a sentence about WHAT
 #   tc_check DESCRIPTION CMD...; tc_is GOT EXPECTED DESCRIPTION; tc_done     ok / not ok lines, and their count
 #
