@@ -8,7 +8,8 @@ cd "$(dirname "$0")/../.."
 tc_workdir
 tc_pg_install "$TC_BUILD/pg_extension_pause"
 tc_pg_start isolation max_prepared_transactions=10
-tc_psql isolation -q -d template1 -f tests/isolation/setup.sql
+tc_psql isolation -q -c 'CREATE DATABASE tiercache_regress'
+tc_psql isolation -q -d tiercache_regress -f tests/isolation/setup.sql
 tc_regress "$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/isolation/pg_isolation_regress" isolation \
-    "$PWD/tests/isolation" spec
+    "$PWD/tests/isolation" spec --use-existing
 tc_done

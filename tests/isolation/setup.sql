@@ -1,0 +1,26 @@
+-- What the specs use, loaded into the test database of a server built with pause points.
+CREATE EXTENSION tiercache;
+CREATE SCHEMA tiercache_test;
+GRANT USAGE ON SCHEMA tiercache_test TO PUBLIC;
+
+CREATE FUNCTION tiercache_test.pause(point text) RETURNS void LANGUAGE c AS 'tiercache', 'tiercache_pause';
+CREATE FUNCTION tiercache_test.resume(point text) RETURNS void LANGUAGE c AS 'tiercache', 'tiercache_resume';
+CREATE FUNCTION tiercache_test.is_paused(pid int) RETURNS boolean LANGUAGE c AS 'tiercache', 'tiercache_is_paused';
+
+-- A query through the cache, and whether the cache had it.
+CREATE FUNCTION tiercache_test.hits() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS
+    'SELECT hits FROM tiercache.stats';
+CREATE FUNCTION tiercache_test.read(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint := tiercache_test.hits();
+    answer text := tiercache.query_json(query);
+BEGIN
+    RETURN answer || CASE WHEN tiercache_test.hits() > before THEN ' (hit)' ELSE ' (miss)' END;
+END $$;
+
+-- isolationtester asks this function whether a step waits: a paused backend does.
+CREATE FUNCTION tiercache_test.core_is_blocked(pid int, others int[]) RETURNS boolean LANGUAGE internal STRICT AS
+    'pg_isolation_test_session_is_blocked';
+CREATE OR REPLACE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(int, int[]) RETURNS boolean
+    LANGUAGE sql STRICT VOLATILE AS
+    'SELECT tiercache_test.is_paused($1) OR tiercache_test.core_is_blocked($1, $2)';
