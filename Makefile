@@ -51,7 +51,7 @@ BENCH := $(patsubst bench/%.cpp,$(B)/bench/%,$(BENCH_SRC))
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-fresh demo bench clean help lint format format-check \
+.PHONY: build deps install check check-fresh demo bench clean help lint format format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -67,7 +67,7 @@ help:
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
-	@echo 'make lint         format-check and clang-tidy;  make format  rewrites the sources'
+	@echo 'make lint         clang-format, clang-tidy and shellcheck;  make format  rewrites the sources'
 	@echo 'make clean        remove build/'
 	@echo
 	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'
@@ -183,9 +183,11 @@ STYLED := $(sort $(foreach d,shm_cache client tools agent pg_extension tests ben
 TIDIED := $(patsubst %.cpp,build/lint/%.ok,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
 format-check:
 	@$(if $(STYLED),clang-format --dry-run -Werror $(STYLED),true)
+shell-check:
+	@shellcheck -x $(wildcard .ci/run $(foreach d,deploy tests tests/lib tests/system demo demo/data bench,$(d)/*.sh))
 format:
 	@$(if $(STYLED),clang-format -i $(STYLED),true)
-lint: format-check $(TIDIED)
+lint: format-check shell-check $(TIDIED)
 
 TIDY_FLAGS = $(BASE_FLAGS)
 build/lint/pg_extension/%.ok: TIDY_FLAGS = $(filter-out $(PG_INCLUDE),$(BASE_FLAGS:-isystem=)) \

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # `make demo`, after the build: a private PostgreSQL with the extension, a private Redis, the flights, and the demo
 # program on them; all of it is stopped and removed at the end, however that comes. DEMO_ROWS=2000000 flights.
+#
+# The program gets the folder of the queries as its argument, and in its environment TC_PGHOST, TC_PGPORT, TC_PGUSER,
+# TC_PGDATABASE, TC_REDIS_SOCKET, TC_CLOCK (the clock table's name), TC_PGBIN (where psql is) and TC_ID:
+# shared memory that it calls /tiercache_${TC_ID}_... is removed with the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib/cluster.sh

@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
     build-essential make pkgconf
-    clang libclang-rt-14-dev clang-format clang-tidy # fuzz targets, lint
+    clang libclang-rt-14-dev clang-format clang-tidy shellcheck # fuzz targets, lint
     postgresql-15 postgresql-server-dev-15 libpq-dev
     libboost1.81-dev liblz4-dev libxxhash-dev libhiredis-dev libcurl4-openssl-dev
     libtomlplusplus-dev libcli11-dev libfmt-dev nlohmann-json3-dev
