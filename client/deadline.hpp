@@ -1,0 +1,35 @@
+// Deadlines, and waiting for a socket no longer than they allow.
+#pragma once
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+namespace tiercache {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+[[nodiscard]] inline Deadline deadline_in(std::chrono::milliseconds timeout) {
+    return std::chrono::steady_clock::now() + timeout;
+}
+
+enum class WaitResult : unsigned char { ready, timeout, failed };
+
+// Waits until `descriptor` has one of the poll(2) `events`, or is at an end.
+[[nodiscard]] inline WaitResult wait_for(int descriptor, short events, Deadline deadline) noexcept {
+    using std::chrono::milliseconds;
+    while (true) {
+        // Rounded up, so that poll never returns before the deadline and the loop never spins.
+        const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
+        const auto wait_ms = std::clamp<milliseconds::rep>(left.count(), 0, 60'000);
+        pollfd p{descriptor, events, 0};
+        const int n = poll(&p, 1, static_cast<int>(wait_ms));
+        if (n > 0) return WaitResult::ready;
+        if (n < 0 && errno != EINTR) return WaitResult::failed;
+        if (left <= milliseconds::zero()) return WaitResult::timeout;
+    }
+}
+
+}  // namespace tiercache
