@@ -50,10 +50,10 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-    Result(T value)
-        : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
-    Result(Status status)
-        : state_(std::in_place_index<1>, std::move(status)) {}  // NOLINT(google-explicit-constructor)
+    // NOLINTBEGIN(google-explicit-constructor): so that a function returns either.
+    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {}
+    // NOLINTEND(google-explicit-constructor)
 
     [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return ok(); }
