@@ -7,7 +7,7 @@
 
 namespace tiercache {
 
-enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3 };
+enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3, definitions = 4 };
 
 namespace detail {
 struct TagName {
@@ -26,7 +26,9 @@ struct TagName {
     return detail::tag_of_name({TagKind::relation, MyDatabaseId, relation, 0});
 }
 
-// A row of a syscache (PROCOID, TYPEOID, NAMESPACEOID) by its hash value, as PlanInvalItem has it.
+// A row of a syscache by its hash value, as PlanInvalItem has it: PROCOID, TYPEOID, NAMESPACEOID. By name,
+// whether the row exists or not: NAMESPACENAME (a schema of search_path), RELNAMENSP (a relation that would
+// shadow another one).
 [[nodiscard]] inline Tag catalog_tag(int cache_id, std::uint32_t hash_value) noexcept {
     return detail::tag_of_name(
         {TagKind::catalog_row, MyDatabaseId, static_cast<std::uint32_t>(cache_id), hash_value});
@@ -34,5 +36,12 @@ struct TagName {
 
 // All roles, their attributes and memberships, and databases' owners: every entry depends on it.
 [[nodiscard]] inline Tag roles_tag() noexcept { return detail::tag_of_name({TagKind::roles, 0, 0, 0}); }
+
+// Functions, operators, casts, collations, enum labels, text search configurations: a new one may change what
+// a query that never named it means (overload resolution). Rarely changed, so one tag a database: every entry
+// depends on it.
+[[nodiscard]] inline Tag definitions_tag() noexcept {
+    return detail::tag_of_name({TagKind::definitions, MyDatabaseId, 0, 0});
+}
 
 }  // namespace tiercache

@@ -106,11 +106,13 @@ void mark_all() noexcept {
 }
 
 void before_commit() {
-    if (!has_xid() || IsInParallelMode() || pg::is_autovacuum_worker()) return;
+    if (!has_xid() || pg::is_autovacuum_worker()) return;
     pause_point(PausePoint::pre_commit_unmarked);
-    // Makes the last command's catalog changes arrive at our cache callbacks.
-    CommandCounterIncrement();
-    AcceptInvalidationMessages();
+    if (!IsInParallelMode()) {
+        // Makes the last command's catalog changes arrive at our cache callbacks.
+        CommandCounterIncrement();
+        AcceptInvalidationMessages();
+    }
     collect_from_locks();
     if (transaction.changed.empty() && !transaction.resets) return;
     mark_all();
@@ -248,14 +250,24 @@ void on_roles_change(Datum /*argument*/, int /*cache_id*/, uint32 hash_value) {
     if (hash_value != 0 && may_be_ours()) note_definition(roles_tag());
 }
 
+void on_shared_definition_change(Datum /*argument*/, int cache_id, uint32 hash_value) {
+    if (hash_value == 0 || !may_be_ours()) return;
+    note_definition(definitions_tag());
+    if (cache_id == PROCOID) note_definition(catalog_tag(cache_id, hash_value));
+}
+
 }  // namespace
 
 void register_callbacks() {
     RegisterXactCallback(on_transaction_event, nullptr);
     RegisterResourceReleaseCallback(on_resource_release, nullptr);
     CacheRegisterRelcacheCallback(on_relation_change, Datum{0});
-    for (const int cache_id : {PROCOID, TYPEOID, NAMESPACEOID}) {
+    for (const int cache_id : {TYPEOID, NAMESPACEOID, NAMESPACENAME, RELNAMENSP}) {
         CacheRegisterSyscacheCallback(cache_id, on_catalog_row_change, Datum{0});
+    }
+    for (const int cache_id :
+         {PROCOID, OPEROID, CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
+        CacheRegisterSyscacheCallback(cache_id, on_shared_definition_change, Datum{0});
     }
     for (const int cache_id : {AUTHOID, AUTHMEMMEMROLE, DATABASEOID}) {
         CacheRegisterSyscacheCallback(cache_id, on_roles_change, Datum{0});
