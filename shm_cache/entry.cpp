@@ -192,6 +192,21 @@ StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexc
     return StatusCode::ok;
 }
 
+EntryKeyRange entry_key_range(std::span<const std::byte, entry_header_bytes> header) noexcept {
+    return {entry_header_bytes + load<std::uint8_t>(header.data(), at_tag_count) * sizeof(Tag),
+            load<std::uint32_t>(header.data(), at_key_length)};
+}
+
+bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept {
+    if (bytes.size() < entry_header_bytes) return false;
+    const EntryKeyRange range = entry_key_range(bytes.first<entry_header_bytes>());
+    // No overflow: the offset is small, the lengths have 32 bits.
+    const std::size_t total =
+        range.offset + range.length + load<std::uint32_t>(bytes.data(), at_stored_length);
+    return total == bytes.size() && range.length == key.size() &&
+           (key.empty() || std::memcmp(bytes.data() + range.offset, key.data(), key.size()) == 0);
+}
+
 bool entry_checksum_ok(const EntryView& view) noexcept { return checksum_of(view.bytes) == view.checksum; }
 
 StatusCode read_payload(const EntryView& view, std::span<std::byte> out) noexcept {

@@ -124,6 +124,17 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
 // Does not read the payload. Never allocates. Errors: corrupt, version_mismatch; both without a message.
 [[nodiscard]] StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept;
 
+// Where the key lies in an entry, by the entry's first bytes alone; `offset` is a multiple of 8. The bytes
+// may be anything: the caller checks the range against the entry's length.
+struct EntryKeyRange {
+    std::size_t offset = 0;
+    std::size_t length = 0;
+};
+[[nodiscard]] EntryKeyRange entry_key_range(std::span<const std::byte, entry_header_bytes> header) noexcept;
+
+// Are `bytes`, by their lengths, exactly one entry, and of this key? Less work than decode_entry().
+[[nodiscard]] bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept;
+
 // Is each byte what encode_entry() or set_entry_lifetime() left? For bytes that crossed a network or a disk.
 [[nodiscard]] bool entry_checksum_ok(const EntryView& view) noexcept;
 

@@ -10,7 +10,8 @@
 
 namespace tiercache {
 
-// `low` places a key in the index, `high` is compared before the key's bytes are.
+// `low` places a key in the index and is compared, all of it, before the key's bytes are; `high` is there for
+// whoever needs bits that are independent of the place.
 struct KeyHash {
     std::uint64_t low = 0;
     std::uint64_t high = 0;

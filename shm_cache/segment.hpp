@@ -87,7 +87,8 @@ class Segment {
                                            CopyTarget target) noexcept;
 
     // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
-    // too_large, no_space (every block is pinned or being reclaimed by others: drop the entry and go on).
+    // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is
+    // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on).
     Status put(std::span<const std::byte> entry) noexcept;
 
     // Takes the entry of `key` out; false when there was none.

@@ -1,0 +1,144 @@
+// Blocks: the unit of reclamation. Items are appended to an open block, and all die together.
+//
+//   FREE -> OPEN -> SEALED -> RECLAIMING -> RECLAIMING, odd generation -> FREE of the next even generation
+//
+// Everything about a block's life is one 64-bit word {generation, phase, owner}, changed by CAS only.
+// Invariants:
+//  - A generation only grows. While it is even, every item that an index slot names is whole; before any byte
+//    of a block is used again its generation has been odd. So a reader that saw the same generation before
+//    and after its copy has a whole item.
+//  - Bytes are written only to space that was reserved from an OPEN block, by a writer that pins the block
+//    (process_table.hpp) and saw it OPEN after the pin. RECLAIMING begins before the pins are looked at. So
+//    a pinned block does not leave SEALED, however long its writer is stopped.
+//  - Space is reserved by one fetch_add and never returned; a reserved place without a start bit is a hole
+//    that a dead writer left.
+//  - Exactly one block is the one that writers append to: SegmentHeader::open_block {generation, number}. It
+//    moves on only when that block of that generation is neither FREE nor OPEN, to a FREE block, which
+//    whoever comes first then opens. A process that dies between any two of these steps leaves nothing behind
+//    that the next one does not finish.
+//
+// Any word may have been overwritten with anything: numbers from shared memory are bounded before use.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "shm_cache/layout.hpp"
+#include "shm_cache/words.hpp"
+
+namespace tiercache {
+
+// A life of a process slot: who reclaims a block.
+struct Owner {
+    std::uint16_t slot = 0;  // 12 bits
+    std::uint16_t incarnation = 0;
+    bool operator==(const Owner&) const = default;
+};
+
+enum class BlockPhase : std::uint8_t { invalid = 0, free = 1, open = 2, sealed = 3, reclaiming = 4 };
+
+struct BlockState {
+    std::uint32_t generation = 0;
+    BlockPhase phase = BlockPhase::invalid;
+    Owner owner;  // only while reclaiming
+
+    [[nodiscard]] std::uint64_t pack() const noexcept {
+        return std::uint64_t{generation} << 32 | std::uint64_t{static_cast<std::uint8_t>(phase)} << 28 |
+               std::uint64_t{owner.slot} << 16 | owner.incarnation;
+    }
+    static BlockState unpack(std::uint64_t word) noexcept {
+        return {static_cast<std::uint32_t>(word >> 32), static_cast<BlockPhase>(word >> 28 & 0xf),
+                Owner{static_cast<std::uint16_t>(word >> 16 & 0xfff), static_cast<std::uint16_t>(word)}};
+    }
+    bool operator==(const BlockState&) const = default;
+};
+
+// A block in one of its lives, as the open-block word and the pins name it. Never 0.
+struct BlockLife {
+    std::uint32_t block = 0;
+    std::uint32_t generation = 0;
+
+    [[nodiscard]] std::uint64_t pack() const noexcept {
+        return std::uint64_t{generation} << 32 | (std::uint64_t{block} + 1);
+    }
+    static BlockLife unpack(std::uint64_t word) noexcept {
+        return {static_cast<std::uint32_t>(word) - 1, static_cast<std::uint32_t>(word >> 32)};
+    }
+    bool operator==(const BlockLife&) const = default;
+};
+
+inline constexpr std::uint32_t first_generation = 2;
+
+class BlockTable {
+ public:
+    BlockTable() = default;
+    BlockTable(std::byte* memory, const Geometry& geometry) noexcept;
+
+    // All blocks FREE, the first one chosen as the open one.
+    void format() noexcept;
+
+    [[nodiscard]] std::uint32_t count() const noexcept { return block_count_; }
+
+    // Acquire: pairs with the release of the CAS that made the state.
+    [[nodiscard]] BlockState state(std::uint32_t block) const noexcept {
+        return BlockState::unpack(states_[block].load(std::memory_order_acquire));
+    }
+    // For the second look after a pin: sequentially consistent, pairs with the CAS to RECLAIMING in
+    // reclaim.cpp. Either this load sees RECLAIMING, or the reclaimer sees the pin.
+    [[nodiscard]] BlockState state_after_pin(std::uint32_t block) const noexcept {
+        return BlockState::unpack(states_[block].load(std::memory_order_seq_cst));
+    }
+    // For the second look after a copy; after_read() has ordered it.
+    [[nodiscard]] std::uint32_t generation_after_read(std::uint32_t block) const noexcept {
+        return static_cast<std::uint32_t>(states_[block].load(std::memory_order_relaxed) >> 32);
+    }
+    bool change(std::uint32_t block, const BlockState& from, const BlockState& to) noexcept;
+
+    [[nodiscard]] BlockLife open_block() const noexcept;
+    bool move_open_block(BlockLife from, BlockLife to) noexcept;
+
+    // Reserves space; nothing when the block is full. Only with a pin.
+    std::optional<std::uint16_t> reserve(std::uint32_t block, std::uint64_t units) noexcept;
+    // An item starts at `offset` and is complete.
+    void mark_start(std::uint32_t block, std::uint16_t offset) noexcept;
+    // Calls visit(offset) for each item of the block.
+    template <class Visit>
+    void for_each_start(std::uint32_t block, Visit visit) const {
+        const Word* bits = bitmap(block);
+        for (std::uint32_t w = 0; w < (units_per_block_ + 63) / 64; ++w) {
+            // Acquire: pairs with mark_start().
+            for (std::uint64_t left = bits[w].load(std::memory_order_acquire); left != 0; left &= left - 1) {
+                const std::uint32_t offset = w * 64 + static_cast<std::uint32_t>(std::countr_zero(left));
+                if (offset < units_per_block_) visit(static_cast<std::uint16_t>(offset));
+            }
+        }
+    }
+    // Forgets all items and reservations. Only while the generation is odd and the caller is the owner.
+    void clear(std::uint32_t block) noexcept;
+
+    // `offset` may be anything; the item must still pass fits_block() before more than its header is read.
+    [[nodiscard]] Word* item(std::uint32_t block, std::uint16_t offset) const noexcept {
+        return reinterpret_cast<Word*>(blocks_ + block * block_bytes_ + offset * unit_bytes);
+    }
+
+ private:
+    [[nodiscard]] Word& reserved(std::uint32_t block) const noexcept {
+        return *reinterpret_cast<Word*>(notes_ + block * note_bytes_);
+    }
+    [[nodiscard]] Word* bitmap(std::uint32_t block) const noexcept {
+        return reinterpret_cast<Word*>(notes_ + block * note_bytes_ + cache_line_bytes);
+    }
+
+    Word* states_ = nullptr;
+    std::byte* blocks_ = nullptr;
+    std::uint64_t block_bytes_ = 0;
+    std::uint32_t block_count_ = 0;
+    std::uint32_t units_per_block_ = 0;
+    std::byte* notes_ = nullptr;
+    std::uint64_t note_bytes_ = 0;
+    Word* open_block_ = nullptr;
+};
+
+}  // namespace tiercache

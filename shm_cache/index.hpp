@@ -1,0 +1,152 @@
+// The index: where the item of a key lies. Buckets of one cache line, seven slots and a word for ghosts.
+//
+//   slot  tag 16 | generation 16 | block 14 | offset 16 | frequency 2
+//
+// A key has one pair of adjacent buckets, chosen by its place hash, and may lie in any of their 14 slots, its
+// first bucket first. A slot is empty (0), or stale (its generation is no longer the block's), or names an
+// item. The tag is never 0, so neither is a slot that names one.
+//
+// Invariants:
+//  - A slot changes by CAS of the whole word. Publishing one is the only release that makes an item visible,
+//    and it happens while the writer pins the block: a slot names a whole item of the generation it carries
+//    until that block's generation changes.
+//  - Of two slots of one key, left by writers that published at once, the one that readers find first stays.
+//  - The slot has 16 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
+//    around after 65,536 recycles of a block; scrub() has cleared every stale slot long before. Should one
+//    survive, the item's own header still has the full generation.
+//
+// The eighth word of a bucket is for fingerprints of evicted keys; nothing uses it yet.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "shm_cache/block.hpp"
+#include "shm_cache/hash.hpp"
+#include "shm_cache/item.hpp"
+#include "shm_cache/layout.hpp"
+#include "shm_cache/words.hpp"
+
+namespace tiercache {
+
+inline constexpr std::uint32_t frequency_max = 3;
+
+struct Slot {
+    std::uint16_t tag = 0;
+    std::uint16_t generation = 0;  // bits 1 to 16 of the block's
+    std::uint16_t block = 0;       // 14 bits
+    std::uint16_t offset = 0;      // in units
+    std::uint8_t frequency = 0;    // 2 bits
+
+    [[nodiscard]] std::uint64_t pack() const noexcept {
+        return std::uint64_t{tag} << 48 | std::uint64_t{generation} << 32 | std::uint64_t{block} << 18 |
+               std::uint64_t{offset} << 2 | frequency;
+    }
+    static Slot unpack(std::uint64_t word) noexcept {
+        return {static_cast<std::uint16_t>(word >> 48), static_cast<std::uint16_t>(word >> 32),
+                static_cast<std::uint16_t>(word >> 18 & 0x3fff), static_cast<std::uint16_t>(word >> 2),
+                static_cast<std::uint8_t>(word & 3)};
+    }
+    // Does it name an item of a block in this state? No for stale slots and while the block is recycled.
+    [[nodiscard]] bool current(const BlockState& state) const noexcept {
+        return generation == slot_generation(state.generation) && (state.generation & 1) == 0;
+    }
+    static std::uint16_t slot_generation(std::uint32_t generation) noexcept {
+        return static_cast<std::uint16_t>(generation >> 1);
+    }
+};
+
+[[nodiscard]] inline std::uint16_t slot_tag(const KeyHash& hash) noexcept {
+    const auto tag = static_cast<std::uint16_t>(hash.low);
+    return tag == 0 ? 1 : tag;
+}
+
+struct alignas(cache_line_bytes) Bucket {
+    std::array<Word, slots_per_bucket> slots;
+    Word ghosts;
+};
+static_assert(sizeof(Bucket) == cache_line_bytes);
+
+class Index {
+ public:
+    // The slots that a key may lie in, in the order in which they are searched.
+    class Candidates {
+     public:
+        static constexpr std::size_t count = 2 * slots_per_bucket;
+        Candidates(Bucket* first, Bucket* second) noexcept : first_(first), second_(second) {}
+        Word& operator[](std::size_t i) const noexcept {
+            return i < slots_per_bucket ? first_->slots[i] : second_->slots[i - slots_per_bucket];
+        }
+
+     private:
+        Bucket* first_;
+        Bucket* second_;
+    };
+
+    Index() = default;
+    Index(std::byte* memory, const Geometry& geometry, const BlockTable& blocks) noexcept;
+
+    [[nodiscard]] std::uint64_t bucket_count() const noexcept { return bucket_count_; }
+
+    [[nodiscard]] Candidates candidates(std::uint64_t place_hash) const noexcept {
+        // Multiply and shift: a number below bucket_count, without a division.
+        __extension__ using Wide = unsigned __int128;
+        const auto at = static_cast<std::uint64_t>(Wide{place_hash << 16} * bucket_count_ >> 64);
+        return {&buckets_[at], &buckets_[at ^ 1]};
+    }
+
+    // Does the slot name an item at this moment?
+    [[nodiscard]] bool live(const Slot& slot) const noexcept {
+        return slot.tag != 0 && slot.block < blocks_.count() && slot.current(blocks_.state(slot.block));
+    }
+
+    // Puts `slot` where `key`'s item is found from now on, in place of an older item of the key, of nothing,
+    // or of the least used item around. The caller pins the slot's block. False: others changed these slots
+    // again and again; the item is not in the index. `displaced` tells whether another key's item fell out.
+    bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
+                 bool& displaced) noexcept;
+
+    // Takes all items of `key` out; false when there was none.
+    bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+
+    // Takes out the slot that names exactly this item, whatever its frequency; false when there is none.
+    bool erase_item(std::uint64_t place_hash, BlockLife life, std::uint16_t offset) noexcept;
+
+    void clear() noexcept;
+
+    // Clears the stale slots of a few buckets. Called once for each recycled block, it comes around the whole
+    // index twice before the generation bits of any block can.
+    void scrub() noexcept;
+
+    // Calls visit(slot) for each slot that names an item; stops when it returns false.
+    template <class Visit>
+    void for_each(Visit visit) const {
+        for (std::uint64_t b = 0; b < bucket_count_; ++b) {
+            for (const Word& word : buckets_[b].slots) {
+                // Acquire: pairs with publish().
+                const Slot slot = Slot::unpack(word.load(std::memory_order_acquire));
+                if (live(slot) && !visit(slot)) return;
+            }
+        }
+    }
+
+    // A reader's note that the item was used. Loses against any concurrent change.
+    static void raise_frequency(Word& word, std::uint64_t seen) noexcept {
+        // Relaxed: a read-modify-write keeps the release sequence that publish() began.
+        word.compare_exchange_strong(seen, seen + 1, std::memory_order_relaxed);
+    }
+
+ private:
+    [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
+                                 std::span<const std::byte> key) const noexcept;
+    void erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+
+    Bucket* buckets_ = nullptr;
+    std::uint64_t bucket_count_ = 0;
+    Geometry geometry_;
+    BlockTable blocks_;
+    Word* scrub_cursor_ = nullptr;
+};
+
+}  // namespace tiercache

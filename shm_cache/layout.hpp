@@ -1,0 +1,100 @@
+// The segment's memory map, and the numbers that follow from it.
+//
+//   header | process slots | block states | block notes | index | blocks
+//
+//   header         what the segment is, and the few words that all writers share
+//   process slots  per process: who it is, what it pins, what it counted   (process_table.hpp)
+//   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
+//   block notes    per block: how far it is filled, where items start      (block.hpp)
+//   index          buckets of one cache line                               (index.hpp)
+//   blocks         items, back to back                                     (item.hpp)
+//
+// A Geometry is plain numbers in private memory. It is made from options, or read once from a header that may
+// hold anything, and checked; every address and every loop bound comes from it and never again from shared
+// memory. What it says is true for the life of the segment.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "shm_cache/status.hpp"
+
+namespace tiercache {
+
+struct SegmentOptions;
+
+inline constexpr std::size_t cache_line_bytes = 64;
+
+// Items start at multiples of a unit. 16 bits of offset in an index slot reach 2 MiB, the largest block.
+inline constexpr std::size_t unit_bytes = 32;
+inline constexpr std::size_t block_bytes_min = 1024;
+inline constexpr std::size_t block_bytes_max = unit_bytes << 16;
+inline constexpr std::uint32_t block_count_min = 4;
+inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block number in an index slot
+
+inline constexpr std::size_t slots_per_bucket = 7;
+inline constexpr std::size_t process_slot_bytes = 256;
+inline constexpr std::uint32_t process_slots_max = (1U << 12) - 2;  // 12 bits of owner in a block state
+
+// First bytes of the memory. The words up to `checksum` are written once, before `magic` says READY.
+struct SegmentHeader {
+    std::atomic<std::uint64_t> magic;  // 0: half made
+    std::uint32_t layout_version;
+    std::uint32_t process_slots;
+    std::uint64_t size_bytes;
+    std::uint64_t block_bytes;
+    std::uint64_t block_count;
+    std::uint64_t bucket_count;
+    std::uint64_t lock_file;  // inode of the lock file that belongs to it; 0 in caller-owned memory
+    std::uint64_t checksum;   // of the words above but `magic`
+
+    // {generation, number} of the block that writers append to (block.hpp).
+    alignas(cache_line_bytes) std::atomic<std::uint64_t> open_block;
+    // Next bucket that recycling scrubs (index.hpp).
+    alignas(cache_line_bytes) std::atomic<std::uint64_t> scrub_cursor;
+};
+static_assert(sizeof(SegmentHeader) == 3 * cache_line_bytes);
+
+struct Geometry {
+    std::uint64_t size_bytes = 0;
+    std::uint64_t block_bytes = 0;
+    std::uint64_t bucket_count = 0;  // even: buckets come in pairs
+    std::uint32_t block_count = 0;
+    std::uint32_t process_slots = 0;  // those of attached processes; one more serves whoever formatted it
+    // Derived: offsets from the start of the memory.
+    std::uint64_t process_slots_at = 0;
+    std::uint64_t block_states_at = 0;
+    std::uint64_t block_notes_at = 0;
+    std::uint64_t block_note_bytes = 0;
+    std::uint64_t index_at = 0;
+    std::uint64_t blocks_at = 0;
+    std::uint64_t end = 0;
+
+    [[nodiscard]] std::uint32_t units_per_block() const noexcept {
+        return static_cast<std::uint32_t>(block_bytes / unit_bytes);
+    }
+};
+
+enum class Fit { exact, fewer_process_slots };
+
+// The geometry that `options` ask for. `fewer_process_slots` lets a small segment have fewer than asked.
+// Error: invalid_argument.
+Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit);
+
+// Writes an empty segment to `memory`, which has geometry.size_bytes; READY is not set yet.
+void format_segment(std::byte* memory, const Geometry& geometry, std::uint64_t lock_file) noexcept;
+
+// Says READY: from here on others may attach.
+void publish_segment(std::byte* memory) noexcept;
+
+enum class Ready { half_made, foreign, yes };
+
+// What do the first bytes of an object say? `bytes` is the object's size.
+[[nodiscard]] Ready examine_segment(const std::byte* memory, std::size_t bytes) noexcept;
+
+// Checks everything in the header. `lock_file` gets the inode that it names.
+// Errors: corrupt, version_mismatch, busy (half made).
+Result<Geometry> read_geometry(const std::byte* memory, std::size_t bytes, std::uint64_t& lock_file);
+
+}  // namespace tiercache

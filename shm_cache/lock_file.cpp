@@ -1,0 +1,160 @@
+#include "shm_cache/lock_file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace tiercache {
+
+namespace {
+
+constexpr std::uint64_t making_byte = 0;
+constexpr std::uint64_t first_slot_byte = 1;
+constexpr int making_polls = 30'000;  // of a millisecond: reserving a large segment's space takes seconds
+constexpr int open_attempts = 8;
+
+std::string file_name(const std::string& segment_name) { return segment_name + ".lock"; }
+
+Status failure(const std::string& segment_name, int error) {
+    const StatusCode code = error == ENOENT                     ? StatusCode::not_found
+                            : error == EACCES || error == EPERM ? StatusCode::permission_denied
+                            : error == ENOSPC                   ? StatusCode::no_space
+                                                                : StatusCode::internal;
+    return {code, "could not open the lock file of segment \"" + segment_name +
+                      "\" in /dev/shm: " + std::strerror(error)};
+}
+
+// "/proc/self/fd/N", without allocation or locale.
+void descriptor_path(int fd, char (&path)[32]) noexcept {
+    constexpr char prefix[] = "/proc/self/fd/";
+    std::memcpy(path, prefix, sizeof(prefix));
+    char digits[12];
+    int count = 0;
+    do {
+        digits[count++] = static_cast<char>('0' + fd % 10);
+        fd /= 10;
+    } while (fd > 0);
+    char* at = path + sizeof(prefix) - 1;
+    while (count > 0) *at++ = digits[--count];
+    *at = '\0';
+}
+
+}  // namespace
+
+Result<LockFile> LockFile::adopt(int fd, const std::string& segment_name) {
+    struct stat info {};
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return failure(segment_name, EINVAL);
+    }
+    return LockFile(fd, info.st_ino, info.st_uid);
+}
+
+Result<LockFile> LockFile::open(const std::string& segment_name) {
+    const int fd = shm_open(file_name(segment_name).c_str(), O_RDWR | O_CLOEXEC, 0);
+    return fd < 0 ? Result<LockFile>(failure(segment_name, errno)) : adopt(fd, segment_name);
+}
+
+Result<LockFile> LockFile::open_or_create(const std::string& segment_name, mode_t mode) {
+    // Open before create: opening a foreign file with O_CREAT is refused in sticky folders.
+    for (int attempt = 0; attempt < open_attempts; ++attempt) {
+        Result<LockFile> opened = open(segment_name);
+        if (opened.ok() || opened.status().code() != StatusCode::not_found) return opened;
+        const int fd = shm_open(file_name(segment_name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (fd >= 0) {
+            (void)fchmod(fd, mode);  // whatever the umask; failing leaves it stricter
+            return adopt(fd, segment_name);
+        }
+        if (errno != EEXIST) return failure(segment_name, errno);
+    }
+    return failure(segment_name, EBUSY);
+}
+
+void LockFile::remove(const std::string& segment_name) noexcept {
+    shm_unlink(file_name(segment_name).c_str());
+}
+
+LockFile::LockFile(LockFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), inode_(other.inode_), owner_(other.owner_) {}
+
+LockFile& LockFile::operator=(LockFile&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    std::swap(inode_, other.inode_);
+    std::swap(owner_, other.owner_);
+    return *this;
+}
+
+LockFile::~LockFile() {
+    if (fd_ >= 0) close(fd_);
+}
+
+bool LockFile::still_named(const std::string& segment_name) const noexcept {
+    const int fd = shm_open(file_name(segment_name).c_str(), O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return false;
+    struct stat info {};
+    const bool same = fstat(fd, &info) == 0 && info.st_ino == inode_;
+    close(fd);
+    return same;
+}
+
+bool LockFile::set_lock(short type, std::uint64_t byte) const noexcept {
+    struct flock lock {};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = static_cast<off_t>(byte);
+    lock.l_len = 1;
+    return fcntl(fd_, F_OFD_SETLK, &lock) == 0;
+}
+
+Status LockFile::lock_making() {
+    for (int poll = 0; poll < making_polls; ++poll) {
+        if (set_lock(F_WRLCK, making_byte)) return Status();
+        if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
+            return {StatusCode::internal,
+                    std::string("could not lock the segment's lock file: ") + std::strerror(errno)};
+        }
+        const timespec millisecond{0, 1'000'000};
+        nanosleep(&millisecond, nullptr);
+    }
+    return {StatusCode::busy,
+            "another process has been making or removing the segment for too long; look for "
+            "a stopped process that holds its lock file in /dev/shm"};
+}
+
+void LockFile::unlock_making() noexcept { set_lock(F_UNLCK, making_byte); }
+
+bool LockFile::try_lock_slot(std::uint32_t slot) noexcept {
+    return fd_ >= 0 && set_lock(F_WRLCK, first_slot_byte + slot);
+}
+
+void LockFile::unlock_slot(std::uint32_t slot) noexcept { set_lock(F_UNLCK, first_slot_byte + slot); }
+
+bool LockFile::slot_locked_by_other(std::uint32_t slot) const noexcept {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = static_cast<off_t>(first_slot_byte + slot);
+    lock.l_len = 1;
+    return fcntl(fd_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
+void LockFile::reopen_after_fork() noexcept {
+    if (fd_ < 0) return;
+    char path[32];
+    descriptor_path(fd_, path);
+    const int fresh = ::open(path, O_RDWR | O_CLOEXEC);
+    // Closing the inherited descriptor is what matters: with it goes this process's share in the locks.
+    if (fresh < 0 || dup3(fresh, fd_, O_CLOEXEC) < 0) {
+        close(fd_);
+        fd_ = -1;
+    }
+    if (fresh >= 0) close(fresh);
+}
+
+}  // namespace tiercache

@@ -1,0 +1,60 @@
+// The lock file beside a named segment: one byte says "somebody makes or removes the segment", and one byte
+// for each process slot says "its process lives". The kernel drops a lock with its holder, however it dies.
+//
+// The locks belong to the open file description (F_OFD_SETLK). Traditional fcntl locks would vanish when any
+// code in the process closed any descriptor of the file, a second copy of this library for one: a living
+// process would look dead, and others would recycle the block it is writing to. The price is that a forked
+// child keeps the parent's locks alive until it calls reopen_after_fork(); too long is the safe side.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "shm_cache/status.hpp"
+
+namespace tiercache {
+
+class LockFile {
+ public:
+    // Error: not_found, permission_denied.
+    static Result<LockFile> open(const std::string& segment_name);
+    // Makes it when there is none.
+    static Result<LockFile> open_or_create(const std::string& segment_name, mode_t mode);
+    static void remove(const std::string& segment_name) noexcept;
+
+    LockFile(LockFile&& other) noexcept;
+    LockFile& operator=(LockFile&& other) noexcept;
+    LockFile(const LockFile&) = delete;
+    LockFile& operator=(const LockFile&) = delete;
+    ~LockFile();  // drops all locks
+
+    // Never 0.
+    [[nodiscard]] std::uint64_t inode() const noexcept { return inode_; }
+    [[nodiscard]] uid_t owner() const noexcept { return owner_; }
+    [[nodiscard]] bool still_named(const std::string& segment_name) const noexcept;
+
+    // Waits, but not for ever, for whoever makes or removes the segment. Errors: busy, internal.
+    Status lock_making();
+    void unlock_making() noexcept;
+
+    [[nodiscard]] bool try_lock_slot(std::uint32_t slot) noexcept;
+    void unlock_slot(std::uint32_t slot) noexcept;
+    // Does another holder have it? One system call. Knows nothing of one's own locks. When in doubt, yes.
+    [[nodiscard]] bool slot_locked_by_other(std::uint32_t slot) const noexcept;
+
+    // In a forked child: lets go of the parent's locks. Only what is allowed between fork and exec.
+    void reopen_after_fork() noexcept;
+
+ private:
+    LockFile(int fd, std::uint64_t inode, uid_t owner) noexcept : fd_(fd), inode_(inode), owner_(owner) {}
+    static Result<LockFile> adopt(int fd, const std::string& segment_name);
+    bool set_lock(short type, std::uint64_t byte) const noexcept;
+
+    int fd_ = -1;
+    std::uint64_t inode_ = 0;
+    uid_t owner_ = 0;
+};
+
+}  // namespace tiercache

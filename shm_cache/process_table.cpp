@@ -1,0 +1,217 @@
+#include "shm_cache/process_table.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <mutex>
+
+namespace tiercache {
+
+namespace {
+
+// Times that put() looks for a free pin word before it gives up.
+constexpr int pin_rounds_max = 64;
+
+// All memberships of this process in named segments; the fork handlers walk the list.
+std::mutex memberships_mutex;
+Membership* memberships = nullptr;
+
+void before_fork() { memberships_mutex.lock(); }
+void after_fork_in_parent() { memberships_mutex.unlock(); }
+void after_fork_in_child() {
+    for (Membership* m = memberships; m != nullptr; m = m->next) {
+        m->lock_file->reopen_after_fork();
+        m->slot.store(Membership::none, std::memory_order_relaxed);
+    }
+    memberships_mutex.unlock();
+}
+
+constexpr std::uint64_t make_identity(std::uint32_t incarnation, std::uint32_t process) noexcept {
+    return std::uint64_t{incarnation} << 32 | process;
+}
+constexpr std::uint32_t incarnation_of(std::uint64_t identity) noexcept {
+    return static_cast<std::uint32_t>(identity >> 32);
+}
+constexpr bool taken(std::uint64_t identity) noexcept { return static_cast<std::uint32_t>(identity) != 0; }
+
+// A new life in a slot whose last holder is gone.
+void reset(ProcessSlot& slot) noexcept {
+    for (Word& pin : slot.pins) pin.store(0, std::memory_order_relaxed);
+    const std::uint32_t incarnation = incarnation_of(slot.identity.load(std::memory_order_relaxed)) + 1;
+    // Sequentially consistent: a reclaimer that still sees nobody here looked before any pin of this life.
+    slot.identity.store(make_identity(incarnation, static_cast<std::uint32_t>(getpid())),
+                        std::memory_order_seq_cst);
+}
+
+// The holder is going, or is dead and the caller holds its lock.
+void vacate(ProcessSlot& slot) noexcept {
+    for (Word& pin : slot.pins) pin.store(0, std::memory_order_relaxed);
+    const std::uint32_t incarnation = incarnation_of(slot.identity.load(std::memory_order_relaxed));
+    slot.identity.store(make_identity(incarnation, 0), std::memory_order_release);
+}
+
+ProcessSlot* slots_of(std::byte* memory, const Geometry& geometry) noexcept {
+    return reinterpret_cast<ProcessSlot*>(memory + geometry.process_slots_at);
+}
+
+}  // namespace
+
+// ---- membership ----------------------------------------------------------------------------------
+
+Membership::Membership(std::optional<LockFile> file, std::int32_t first_slot) noexcept
+    : slot(first_slot), lock_file(std::move(file)) {
+    if (!lock_file) return;
+    static std::once_flag fork_handlers;
+    std::call_once(fork_handlers,
+                   [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
+    const std::lock_guard guard(memberships_mutex);
+    next = memberships;
+    memberships = this;
+}
+
+Membership::~Membership() {
+    if (!lock_file) return;
+    const std::lock_guard guard(memberships_mutex);
+    for (Membership** at = &memberships; *at != nullptr; at = &(*at)->next) {
+        if (*at == this) {
+            *at = next;
+            break;
+        }
+    }
+}
+
+std::int32_t Membership::claim(ProcessSlot* slots, std::uint32_t count) noexcept {
+    const std::lock_guard guard(memberships_mutex);
+    // Another thread may have been first.
+    if (const std::int32_t seen = slot.load(std::memory_order_acquire); seen >= 0) return seen;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (!lock_file->try_lock_slot(i)) continue;
+        reset(slots[i]);
+        // Release: pairs with own_slot().
+        slot.store(static_cast<std::int32_t>(i), std::memory_order_release);
+        return static_cast<std::int32_t>(i);
+    }
+    slot.store(refused, std::memory_order_release);
+    return none;
+}
+
+// ---- the table -----------------------------------------------------------------------------------
+
+ProcessTable::ProcessTable(ProcessSlot* slots, std::uint32_t count,
+                           std::unique_ptr<Membership> membership) noexcept
+    : slots_(slots), count_(count), membership_(std::move(membership)) {}
+
+ProcessTable::ProcessTable(ProcessTable&&) noexcept = default;
+
+Result<ProcessTable> ProcessTable::join(std::byte* memory, const Geometry& geometry, LockFile lock_file) {
+    auto membership = std::make_unique<Membership>(std::move(lock_file), Membership::none);
+    ProcessSlot* slots = slots_of(memory, geometry);
+    if (membership->claim(slots, geometry.process_slots) < 0) {
+        return Status(StatusCode::busy, "all " + std::to_string(geometry.process_slots) +
+                                            " process slots of the segment are taken; end a process, or make "
+                                            "the segment again with more of them");
+    }
+    return ProcessTable(slots, geometry.process_slots + 1, std::move(membership));
+}
+
+ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, std::uint32_t slot) {
+    ProcessSlot* slots = slots_of(memory, geometry);
+    reset(slots[slot]);
+    return {slots, geometry.process_slots + 1,
+            std::make_unique<Membership>(std::nullopt, static_cast<std::int32_t>(slot))};
+}
+
+ProcessTable::~ProcessTable() {
+    if (membership_ == nullptr) return;
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    if (slot < 0) return;
+    // A child made by a bare clone() shares the parent's slot: not its to give back.
+    const std::uint64_t identity = slots_[slot].identity.load(std::memory_order_relaxed);
+    if (static_cast<std::uint32_t>(identity) == static_cast<std::uint32_t>(getpid())) vacate(slots_[slot]);
+}
+
+ProcessSlot* ProcessTable::rejoin() noexcept {
+    if (membership_->slot.load(std::memory_order_acquire) == Membership::refused) return nullptr;
+    const std::int32_t slot = membership_->claim(slots_, count_ - 1);
+    return slot >= 0 ? &slots_[slot] : nullptr;
+}
+
+std::uint64_t ProcessTable::sum(Counter counter) const noexcept {
+    std::uint64_t total = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        for (const auto& stripe : slots_[i].counters) {
+            total += stripe[static_cast<std::size_t>(counter)].load(std::memory_order_relaxed);
+        }
+    }
+    return total;
+}
+
+std::optional<Pin> ProcessTable::pin(BlockLife life) noexcept {
+    // A process that was refused a slot once tries again here: a put() has the time, a get() has not.
+    std::int32_t refused = Membership::refused;
+    membership_->slot.compare_exchange_strong(refused, Membership::none, std::memory_order_relaxed);
+    ProcessSlot* slot = own_slot();
+    if (slot == nullptr) return std::nullopt;
+    for (int round = 0; round < pin_rounds_max; ++round) {
+        for (Word& word : slot->pins) {
+            std::uint64_t expected = 0;
+            if (word.load(std::memory_order_relaxed) != 0) continue;
+            // Sequentially consistent: the pin comes before the second look at the block's state.
+            if (word.compare_exchange_strong(expected, life.pack(), std::memory_order_seq_cst)) {
+                return Pin(&word);
+            }
+        }
+        sched_yield();
+    }
+    return std::nullopt;
+}
+
+bool ProcessTable::alive(std::uint32_t slot) noexcept {
+    if (!membership_->lock_file) return true;
+    if (static_cast<std::int32_t>(slot) == membership_->slot.load(std::memory_order_relaxed)) return true;
+    return membership_->lock_file->slot_locked_by_other(slot);
+}
+
+bool ProcessTable::pinned(BlockLife life) noexcept {
+    bool found = false;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        ProcessSlot& slot = slots_[i];
+        // Sequentially consistent, as are the loads of the pins: they come after RECLAIMING was set.
+        if (!taken(slot.identity.load(std::memory_order_seq_cst))) continue;
+        bool here = false;
+        for (const Word& word : slot.pins) here |= word.load(std::memory_order_seq_cst) == life.pack();
+        if (!here) continue;
+        if (alive(i)) {
+            found = true;
+        } else {
+            bury(i);
+        }
+    }
+    return found;
+}
+
+void ProcessTable::bury(std::uint32_t slot) noexcept {
+    // The file lock keeps other processes from taking the slot meanwhile, the mutex other threads of this
+    // one.
+    const std::unique_lock guard(memberships_mutex, std::try_to_lock);
+    if (!guard || !membership_->lock_file->try_lock_slot(slot)) return;
+    vacate(slots_[slot]);
+    membership_->lock_file->unlock_slot(slot);
+}
+
+Owner ProcessTable::self() noexcept {
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    const std::uint64_t identity = slots_[slot].identity.load(std::memory_order_relaxed);
+    return {static_cast<std::uint16_t>(slot), static_cast<std::uint16_t>(incarnation_of(identity))};
+}
+
+bool ProcessTable::dead(const Owner& owner) noexcept {
+    if (owner.slot >= count_) return true;  // overwritten: nobody's
+    const std::uint64_t identity = slots_[owner.slot].identity.load(std::memory_order_seq_cst);
+    // Another life has the slot, and got it after the death of the one before.
+    if (static_cast<std::uint16_t>(incarnation_of(identity)) != owner.incarnation) return true;
+    return !taken(identity) || !alive(owner.slot);
+}
+
+}  // namespace tiercache

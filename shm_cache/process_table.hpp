@@ -1,0 +1,156 @@
+// The process table: who has the segment attached, what they pin, what they counted.
+//
+// A process slot belongs to one process at a time. In a named segment it does as long as the process holds
+// the slot's lock (lock_file.hpp), so that death needs no witness; in caller-owned memory all processes end
+// together, and a slot that is attached again is reset.
+//
+// A pin is a word {generation, block} in the slot of the process that writes to that block. A thread takes a
+// free word for the time of one put(). The handshake, sequentially consistent on both sides:
+//
+//   writer:     pin := block          then  the block's state is still OPEN?  else unpin
+//   reclaimer:  state := RECLAIMING   then  a live pin of this life of it?    then back to SEALED
+//
+// So a writer that was stopped before it wrote can't write into a block that was recycled meanwhile. Pins of
+// the dead count for nothing.
+//
+// Counters stay when a process leaves or dies: the sum over all slots is the segment's total.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "shm_cache/block.hpp"
+#include "shm_cache/layout.hpp"
+#include "shm_cache/lock_file.hpp"
+#include "shm_cache/words.hpp"
+
+namespace tiercache {
+
+inline constexpr std::size_t pins_per_process = 15;
+inline constexpr std::size_t counter_stripes = 2;
+
+enum class Counter : std::uint8_t {
+    hits,
+    misses,
+    torn,
+    puts,
+    put_failures,
+    evicted_items,
+    reclaimed_blocks,
+};
+inline constexpr std::size_t counter_count = 7;
+
+struct ProcessSlot {
+    // {incarnation 32, process id 32}; the id is 0 while nobody has the slot, and is there to be looked at.
+    Word identity;
+    std::array<Word, pins_per_process> pins;
+    // Each stripe has a cache line: threads of a process spread over them.
+    std::array<std::array<Word, 8>, counter_stripes> counters;
+};
+static_assert(sizeof(ProcessSlot) == process_slot_bytes);
+static_assert(offsetof(ProcessSlot, counters) % cache_line_bytes == 0);
+
+// A block that this thread may write to until the pin is gone.
+class Pin {
+ public:
+    explicit Pin(Word* word) noexcept : word_(word) {}
+    Pin(Pin&& other) noexcept : word_(other.word_) { other.word_ = nullptr; }
+    Pin(const Pin&) = delete;
+    Pin& operator=(const Pin&) = delete;
+    Pin& operator=(Pin&&) = delete;
+    ~Pin() {
+        // Release: pairs with the reclaimer's look at the pins; all that was written comes before it.
+        if (word_ != nullptr) word_->store(0, std::memory_order_release);
+    }
+
+ private:
+    Word* word_;
+};
+
+class Membership;
+
+class ProcessTable {
+ public:
+    // For a named segment. Error: busy, when all process slots are taken.
+    static Result<ProcessTable> join(std::byte* memory, const Geometry& geometry, LockFile lock_file);
+    // For caller-owned memory: `slot` is below geometry.process_slots, or equal to it for whoever formatted.
+    static ProcessTable join(std::byte* memory, const Geometry& geometry, std::uint32_t slot);
+
+    ProcessTable(ProcessTable&&) noexcept;
+    ProcessTable& operator=(ProcessTable&&) = delete;
+    ProcessTable(const ProcessTable&) = delete;
+    ProcessTable& operator=(const ProcessTable&) = delete;
+    ~ProcessTable();  // leaves
+
+    // Adds one to a counter and returns what it was before, or 0 when this process has no slot.
+    std::uint64_t count(Counter counter, std::uint64_t n = 1) noexcept {
+        ProcessSlot* slot = own_slot();
+        if (slot == nullptr) return 0;
+        // Relaxed: numbers for people.
+        return slot->counters[stripe()][static_cast<std::size_t>(counter)].fetch_add(
+            n, std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t sum(Counter counter) const noexcept;
+
+    // Nothing when this process has no slot, or more threads than pins are stopped in the middle of a put().
+    [[nodiscard]] std::optional<Pin> pin(BlockLife life) noexcept;
+
+    [[nodiscard]] bool has_slot() noexcept { return own_slot() != nullptr; }
+
+    // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
+    [[nodiscard]] bool pinned(BlockLife life) noexcept;
+
+    // This process, as the owner of a block in reclamation. Only where a pin was had.
+    [[nodiscard]] Owner self() noexcept;
+    // Proven dead; it will never touch the block again.
+    [[nodiscard]] bool dead(const Owner& owner) noexcept;
+
+ private:
+    ProcessTable(ProcessSlot* slots, std::uint32_t count, std::unique_ptr<Membership> membership) noexcept;
+    [[nodiscard]] ProcessSlot* own_slot() noexcept;
+    [[nodiscard]] ProcessSlot* rejoin() noexcept;
+    [[nodiscard]] bool alive(std::uint32_t slot) noexcept;
+    void bury(std::uint32_t slot) noexcept;
+    [[nodiscard]] static std::size_t stripe() noexcept;
+
+    ProcessSlot* slots_ = nullptr;
+    std::uint32_t count_ = 0;
+    std::unique_ptr<Membership> membership_;
+};
+
+// Which slot this process has. Shared by its threads; a forked child gets one of its own at its first use.
+class Membership {
+ public:
+    static constexpr std::int32_t none = -1;     // after fork: claim one
+    static constexpr std::int32_t refused = -2;  // tried and found none; put() tries again
+
+    Membership(std::optional<LockFile> lock_file, std::int32_t slot) noexcept;
+    ~Membership();
+    Membership(const Membership&) = delete;
+    Membership& operator=(const Membership&) = delete;
+
+    // Takes the first slot whose lock can be had, and resets it; `none` when there is none.
+    std::int32_t claim(ProcessSlot* slots, std::uint32_t count) noexcept;
+
+    std::atomic<std::int32_t> slot;
+    std::optional<LockFile> lock_file;  // none: caller-owned memory
+    Membership* next = nullptr;         // in the list of all, for the fork handlers
+};
+
+inline ProcessSlot* ProcessTable::own_slot() noexcept {
+    // Acquire: pairs with claim(), which reset the slot.
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    return slot >= 0 ? &slots_[slot] : rejoin();
+}
+
+inline std::size_t ProcessTable::stripe() noexcept {
+    static std::atomic<std::uint32_t> threads{0};
+    // Relaxed: any number will do.
+    thread_local const std::uint32_t mine = threads.fetch_add(1, std::memory_order_relaxed);
+    return mine % counter_stripes;
+}
+
+}  // namespace tiercache

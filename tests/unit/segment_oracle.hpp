@@ -1,0 +1,158 @@
+// Entries whose bytes can be checked without knowing who put them: the payload is a function of the key's
+// number, a sequence number and the length, and carries all three.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shm_cache/entry.hpp"
+#include "shm_cache/segment.hpp"
+
+namespace tiercache::test {
+
+using Bytes = std::vector<std::byte>;
+
+inline std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+// Keys of various lengths, 8 bytes and more.
+inline Bytes key_of(std::uint64_t number) {
+    Bytes key(8 + number % 41, std::byte{'k'});
+    std::memcpy(key.data(), &number, sizeof(number));
+    return key;
+}
+
+struct OraclePayload {
+    std::uint64_t key;
+    std::uint64_t sequence;
+};
+
+inline std::uint64_t mix(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31);
+}
+
+// At least 16 bytes: key, sequence, then a stream of both and of the length.
+inline Bytes payload_of(std::uint64_t key, std::uint64_t sequence, std::size_t length) {
+    Bytes payload(std::max<std::size_t>(length, sizeof(OraclePayload)));
+    const OraclePayload head{key, sequence};
+    std::memcpy(payload.data(), &head, sizeof(head));
+    const std::uint64_t seed = mix(key) ^ mix(sequence + 0x9e3779b9) ^ payload.size();
+    for (std::size_t i = sizeof(head); i < payload.size(); ++i) {
+        payload[i] = static_cast<std::byte>(mix(seed + i / 8) >> (i % 8 * 8));
+    }
+    return payload;
+}
+
+inline Bytes entry_of(std::span<const std::byte> key, std::span<const std::byte> payload,
+                      const EntryFields& fields = {}, std::span<const Tag> tags = {}) {
+    Bytes out(encoded_entry_bound(tags.size(), key.size(), payload.size()));
+    const Result<std::size_t> size = encode_entry(fields, tags, key, payload, out);
+    out.resize(size.ok() ? *size : 0);
+    return out;
+}
+
+inline Bytes oracle_entry(std::uint64_t key, std::uint64_t sequence, std::size_t length) {
+    return entry_of(key_of(key), payload_of(key, sequence, length));
+}
+
+inline CopyTarget copy_to(Bytes& buffer) {
+    return {[](void* context, std::size_t bytes) noexcept {
+                auto& to = *static_cast<Bytes*>(context);
+                to.resize(bytes);
+                return to.data();
+            },
+            &buffer};
+}
+
+// The key's payload, or nothing. Sets `ok` to false when an entry came that nobody can have put there.
+struct Lookup {
+    bool hit = false;
+    bool ok = true;
+    std::uint64_t sequence = 0;
+    std::size_t length = 0;
+};
+
+inline Lookup check_entry(std::span<const std::byte> bytes, std::uint64_t key) {
+    Lookup result{true, false, 0, 0};
+    EntryView view;
+    if (decode_entry(bytes, view) != StatusCode::ok || view.bytes.size() != bytes.size()) return result;
+    if (!entry_checksum_ok(view)) return result;
+    const Bytes expected_key = key_of(key);
+    if (!std::ranges::equal(view.key, expected_key)) return result;
+    Bytes payload(view.raw_length);
+    if (read_payload(view, payload) != StatusCode::ok || payload.size() < sizeof(OraclePayload))
+        return result;
+    OraclePayload head;
+    std::memcpy(&head, payload.data(), sizeof(head));
+    result.sequence = head.sequence;
+    result.length = payload.size();
+    result.ok = head.key == key && payload == payload_of(key, head.sequence, payload.size());
+    return result;
+}
+
+inline Lookup look_up(Segment& segment, std::uint64_t key) {
+    thread_local Bytes buffer;
+    const Bytes bytes = key_of(key);
+    const std::span<std::byte> found = segment.get(hash_key(bytes), bytes, copy_to(buffer));
+    return found.empty() ? Lookup{} : check_entry(found, key);
+}
+
+inline bool erase_key(Segment& segment, std::uint64_t key) {
+    const Bytes bytes = key_of(key);
+    return segment.erase(hash_key(bytes), bytes);
+}
+
+inline SegmentOptions tiny_segment() {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{64} << 10;
+    options.block_bytes = std::size_t{4} << 10;
+    options.item_bytes_mean = 256;
+    options.process_slots = 16;
+    return options;
+}
+
+// Caller-owned memory, aligned as it must be.
+class OwnMemory {
+ public:
+    explicit OwnMemory(std::size_t bytes)
+        : bytes_(bytes), data_(new (std::align_val_t{4096}) std::byte[bytes]) {}
+    ~OwnMemory() { operator delete[](data_, std::align_val_t{4096}); }
+    OwnMemory(const OwnMemory&) = delete;
+    OwnMemory& operator=(const OwnMemory&) = delete;
+    [[nodiscard]] std::span<std::byte> span() const { return {data_, bytes_}; }
+
+ private:
+    std::size_t bytes_;
+    std::byte* data_;
+};
+
+// A segment name that no other run uses; the segment is gone afterwards.
+class SegmentName {
+ public:
+    SegmentName() : name_("/tiercache.test." + std::to_string(getpid()) + "." + std::to_string(next_++)) {}
+    ~SegmentName() {
+        // Not by Segment::remove(): a test may have left anything there.
+        shm_unlink(name_.c_str());
+        shm_unlink((name_ + ".lock").c_str());
+    }
+    SegmentName(const SegmentName&) = delete;
+    SegmentName& operator=(const SegmentName&) = delete;
+    operator const std::string&() const { return name_; }  // NOLINT(google-explicit-constructor)
+    [[nodiscard]] const std::string& text() const { return name_; }
+
+ private:
+    static inline std::atomic<int> next_{0};
+    std::string name_;
+};
+
+}  // namespace tiercache::test

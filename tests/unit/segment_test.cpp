@@ -1,0 +1,262 @@
+// What a segment promises to one process that uses it: put, get, erase, clear, walk, count.
+#include "shm_cache/segment.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+
+class SegmentTest : public ::testing::Test {
+ protected:
+    explicit SegmentTest(SegmentOptions options = tiny_segment())
+        : memory_(options.size_bytes), segment_(Segment::format(memory_.span(), options).value()) {}
+
+    OwnMemory memory_;
+    Segment segment_;
+};
+
+TEST_F(SegmentTest, AnEmptySegmentHasNothing) {
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+    EXPECT_FALSE(erase_key(segment_, 1));
+    const SegmentStats stats = segment_.stats();
+    EXPECT_EQ(stats.items, 0U);
+    EXPECT_EQ(stats.misses, 1U);
+    EXPECT_EQ(stats.free_blocks, stats.block_count);
+}
+
+TEST_F(SegmentTest, WhatWasPutIsGot) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 7, 100)).ok());
+    const Lookup found = look_up(segment_, 1);
+    EXPECT_TRUE(found.hit);
+    EXPECT_TRUE(found.ok);
+    EXPECT_EQ(found.sequence, 7U);
+    EXPECT_EQ(found.length, 100U);
+    EXPECT_FALSE(look_up(segment_, 2).hit);
+    const SegmentStats stats = segment_.stats();
+    EXPECT_EQ(stats.items, 1U);
+    EXPECT_EQ(stats.puts, 1U);
+    EXPECT_EQ(stats.hits, 1U);
+    EXPECT_EQ(stats.misses, 1U);
+}
+
+TEST_F(SegmentTest, EveryLengthComesBackWhole) {
+    for (std::size_t length = sizeof(OraclePayload); length < 3900; length += 1 + length / 40) {
+        ASSERT_TRUE(segment_.put(oracle_entry(length, length, length)).ok()) << length;
+        const Lookup found = look_up(segment_, length);
+        ASSERT_TRUE(found.hit && found.ok) << length;
+        ASSERT_EQ(found.length, length);
+    }
+}
+
+TEST_F(SegmentTest, EmptyKeysAndPayloadsAreEntriesToo) {
+    const Bytes entry = entry_of({}, {});
+    ASSERT_TRUE(segment_.put(entry).ok());
+    Bytes buffer;
+    const auto found = segment_.get(hash_key({}), {}, copy_to(buffer));
+    EXPECT_TRUE(std::ranges::equal(found, entry));
+    EXPECT_TRUE(segment_.erase(hash_key({}), {}));
+}
+
+TEST_F(SegmentTest, AnEntryWithTagsComesBackWithThem) {
+    const std::vector<Tag> tags = {1, 2, UINT64_MAX};
+    const Bytes entry = entry_of(key_of(1), payload_of(1, 1, 50), {}, tags);
+    ASSERT_TRUE(segment_.put(entry).ok());
+    Bytes buffer;
+    const Bytes key = key_of(1);
+    EXPECT_TRUE(std::ranges::equal(segment_.get(hash_key(key), key, copy_to(buffer)), entry));
+}
+
+TEST_F(SegmentTest, APutReplacesTheOlderEntryOfItsKey) {
+    for (std::uint64_t sequence = 0; sequence < 500; ++sequence) {
+        ASSERT_TRUE(segment_.put(oracle_entry(1, sequence, 16 + sequence)).ok());
+        ASSERT_EQ(look_up(segment_, 1).sequence, sequence);
+    }
+    EXPECT_EQ(segment_.stats().items, 1U);
+}
+
+TEST_F(SegmentTest, EraseTakesOneKeyOut) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 50)).ok());
+    ASSERT_TRUE(segment_.put(oracle_entry(2, 1, 50)).ok());
+    EXPECT_TRUE(erase_key(segment_, 1));
+    EXPECT_FALSE(erase_key(segment_, 1));
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+    EXPECT_TRUE(look_up(segment_, 2).hit);
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 2, 50)).ok());
+    EXPECT_EQ(look_up(segment_, 1).sequence, 2U);
+}
+
+TEST_F(SegmentTest, ClearTakesEverythingOut) {
+    for (std::uint64_t key = 0; key < 60; ++key) ASSERT_TRUE(segment_.put(oracle_entry(key, 1, 50)).ok());
+    segment_.clear();
+    for (std::uint64_t key = 0; key < 60; ++key) EXPECT_FALSE(look_up(segment_, key).hit);
+    EXPECT_EQ(segment_.stats().items, 0U);
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 2, 50)).ok());
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+TEST_F(SegmentTest, AWalkSeesEachEntryOnceAndStopsWhenTold) {
+    for (std::uint64_t key = 0; key < 40; ++key) ASSERT_TRUE(segment_.put(oracle_entry(key, 1, 50)).ok());
+    std::multiset<std::uint64_t> seen;
+    const auto collect = [](void* context, std::span<const std::byte> bytes) {
+        EntryView view;
+        EXPECT_EQ(decode_entry(bytes, view), StatusCode::ok);
+        EXPECT_TRUE(entry_checksum_ok(view));
+        std::uint64_t key = 0;
+        std::memcpy(&key, view.key.data(), sizeof(key));
+        static_cast<std::multiset<std::uint64_t>*>(context)->insert(key);
+        return true;
+    };
+    segment_.for_each(collect, &seen);
+    EXPECT_EQ(seen.size(), 40U);
+    EXPECT_EQ(std::set(seen.begin(), seen.end()).size(), 40U);
+
+    int visits = 0;
+    segment_.for_each(
+        [](void* context, std::span<const std::byte>) { return ++*static_cast<int*>(context) < 3; }, &visits);
+    EXPECT_EQ(visits, 3);
+}
+
+TEST_F(SegmentTest, TheLargestEntryFitsAndNoLarger) {
+    const std::size_t largest = segment_.stats().largest_entry_bytes;
+    const Bytes key = key_of(1);
+    // Random bytes do not shrink: the entry is as long as it looks.
+    const std::size_t room = largest - entry_header_bytes - key.size();
+    const Bytes fits = entry_of(key, payload_of(1, 1, room));
+    ASSERT_EQ(fits.size(), largest);
+    ASSERT_TRUE(segment_.put(fits).ok());
+    EXPECT_TRUE(look_up(segment_, 1).ok);
+    EXPECT_EQ(look_up(segment_, 1).length, room);
+    EXPECT_EQ(segment_.put(entry_of(key, payload_of(1, 1, room + 1))).code(), StatusCode::too_large);
+    EXPECT_EQ(segment_.stats().put_failures, 1U);
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+TEST_F(SegmentTest, WhatIsNoEntryIsRefused) {
+    EXPECT_EQ(segment_.put({}).code(), StatusCode::corrupt);
+    Bytes entry = oracle_entry(1, 1, 50);
+    EXPECT_EQ(segment_.put(std::span(entry).first(entry.size() - 1)).code(), StatusCode::corrupt);
+    entry[0] ^= std::byte{1};
+    EXPECT_EQ(segment_.put(entry).code(), StatusCode::corrupt);
+    EntryFields fields;
+    fields.flags = entry_no_store;
+    const Bytes key = key_of(1);
+    EXPECT_EQ(segment_.put(entry_of(key, key, fields)).code(), StatusCode::invalid_argument);
+    EXPECT_EQ(segment_.stats().items, 0U);
+}
+
+TEST_F(SegmentTest, BytesAfterAnEntryAreNotStored) {
+    Bytes entry = oracle_entry(1, 1, 50);
+    const std::size_t size = entry.size();
+    entry.resize(size + 100);
+    ASSERT_TRUE(segment_.put(entry).ok());
+    Bytes buffer;
+    const Bytes key = key_of(1);
+    EXPECT_EQ(segment_.get(hash_key(key), key, copy_to(buffer)).size(), size);
+}
+
+TEST_F(SegmentTest, NoRoomAtTheCallerIsAMissAndHarmless) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 50)).ok());
+    const Bytes key = key_of(1);
+    const CopyTarget nowhere{[](void*, std::size_t) noexcept { return static_cast<std::byte*>(nullptr); },
+                             nullptr};
+    EXPECT_TRUE(segment_.get(hash_key(key), key, nowhere).empty());
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+// Two keys with the same hash are two keys.
+TEST_F(SegmentTest, AKeyIsComparedInFull) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 50)).ok());
+    const KeyHash hash = hash_key(key_of(1));
+    Bytes other = key_of(1);
+    other.back() ^= std::byte{1};
+    Bytes buffer;
+    EXPECT_TRUE(segment_.get(hash, other, copy_to(buffer)).empty());
+    EXPECT_FALSE(segment_.erase(hash, other));
+    other.pop_back();
+    EXPECT_TRUE(segment_.get(hash, other, copy_to(buffer)).empty());
+    EXPECT_FALSE(segment_.erase(hash, other));
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+TEST_F(SegmentTest, AMisalignedTargetGetsTheSameBytes) {
+    const Bytes entry = oracle_entry(1, 1, 333);
+    ASSERT_TRUE(segment_.put(entry).ok());
+    const Bytes key = key_of(1);
+    for (std::size_t shift = 0; shift < 8; ++shift) {
+        Bytes buffer(entry.size() + shift);
+        struct Shifted {
+            std::byte* to;
+        } context{buffer.data() + shift};
+        const CopyTarget target{[](void* c, std::size_t) noexcept { return static_cast<Shifted*>(c)->to; },
+                                &context};
+        ASSERT_TRUE(std::ranges::equal(segment_.get(hash_key(key), key, target), entry));
+    }
+}
+
+TEST(SegmentGeometry, AsksForSensibleOptions) {
+    OwnMemory memory(std::size_t{1} << 20);
+    const auto code = [&memory](auto change) {
+        SegmentOptions options = tiny_segment();
+        change(options);
+        return Segment::format(memory.span(), options).status().code();
+    };
+    EXPECT_EQ(code([](SegmentOptions&) {}), StatusCode::ok);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.size_bytes = 65535; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.size_bytes = 2 << 20; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.block_bytes = 3000; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.block_bytes = 512; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.block_bytes = 32 << 10; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.item_bytes_mean = 0; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.process_slots = 0; }), StatusCode::invalid_argument);
+    EXPECT_EQ(code([](SegmentOptions& o) { o.process_slots = 100'000; }), StatusCode::invalid_argument);
+    EXPECT_EQ(Segment::format(memory.span().subspan(1), tiny_segment()).status().code(),
+              StatusCode::invalid_argument);
+}
+
+TEST(SegmentGeometry, BlocksAreScaledToTheSegment) {
+    for (const std::size_t size : {std::size_t{64} << 10, std::size_t{1} << 20, std::size_t{64} << 20}) {
+        OwnMemory memory(size);
+        SegmentOptions options;
+        options.size_bytes = size;
+        options.process_slots = 16;
+        const Segment segment = Segment::format(memory.span(), options).value();
+        const SegmentStats stats = segment.stats();
+        EXPECT_EQ(stats.size_bytes, size);
+        EXPECT_GE(stats.block_count, 13U);
+        EXPECT_LE(stats.block_bytes, std::size_t{2} << 20);
+        // Most of the memory holds data.
+        EXPECT_GE(stats.block_count * stats.block_bytes, size / 4 * 3) << size;
+        EXPECT_GE(stats.index_slots * 512, stats.block_count * stats.block_bytes);
+    }
+}
+
+TEST(SegmentCapacity, AsManyItemsAsExpectedFitTheIndex) {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{16} << 20;
+    options.item_bytes_mean = 512;
+    options.process_slots = 4;
+    OwnMemory memory(options.size_bytes);
+    Segment segment = Segment::format(memory.span(), options).value();
+    const std::uint64_t keys = segment.stats().block_count * segment.stats().block_bytes / 512 * 9 / 10;
+    // Short items: they all fit the blocks, so only the index can lose any.
+    for (std::uint64_t key = 0; key < keys; ++key) ASSERT_TRUE(segment.put(oracle_entry(key, 1, 16)).ok());
+    std::uint64_t found = 0;
+    for (std::uint64_t key = 0; key < keys; ++key) {
+        const Lookup lookup = look_up(segment, key);
+        ASSERT_TRUE(lookup.ok);
+        found += lookup.hit ? 1 : 0;
+    }
+    EXPECT_EQ(segment.stats().items, found);
+    EXPECT_EQ(segment.stats().evicted_items, keys - found);
+    EXPECT_GE(found, keys * 99 / 100);
+}
+
+}  // namespace
+}  // namespace tiercache
