@@ -82,8 +82,8 @@ struct Cache::Impl {
     [[nodiscard]] std::uint32_t jittered_ms(std::chrono::milliseconds ttl,
                                             const KeyHash& hash) const noexcept;
 
+    Counters counters_;  // first: the most aligned
     const Options options_;
-    Counters counters_;
     ClockSource clock_;
     Published<Segment> segment_;
     Published<const SessionKey> session_key_;

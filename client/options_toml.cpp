@@ -14,6 +14,11 @@ namespace tiercache {
 
 namespace {
 
+// "line 7: ", or nothing where there are no lines.
+std::string line_of(const toml::source_region& source) {
+    return source.begin.line == 0 ? std::string() : "line " + std::to_string(source.begin.line) + ": ";
+}
+
 // Reads the keys of one table, and remembers which it was asked for. The first wrong one is kept.
 class TableReader {
  public:
@@ -119,10 +124,8 @@ class TableReader {
 
     void fail(std::string_view key, std::string_view expected) {
         if (!status_.ok()) return;
-        std::ostringstream line;
-        line << table_->get(key)->source().begin.line;
-        status_ = Status(StatusCode::invalid_argument,
-                         "line " + line.str() + ": " + full_name(key) + " must be " + std::string(expected));
+        status_ = Status(StatusCode::invalid_argument, line_of(table_->get(key)->source()) + full_name(key) +
+                                                           " must be " + std::string(expected));
     }
 
     const toml::table* table_;
@@ -198,29 +201,64 @@ Result<std::string> read_file(const std::string& path) {
     return Status(code, "could not read \"" + path + "\": " + std::generic_category().message(error));
 }
 
-}  // namespace
-
-Result<Options> Options::from_toml(const std::string& path) {
-    Result<std::string> text = read_file(path);
-    if (!text.ok()) return text.status();
-    toml::table root;
-    try {
-        root = toml::parse(*text);
-    } catch (const toml::parse_error& e) {
-        std::ostringstream line;
-        line << e.source().begin.line;
-        return Status(StatusCode::invalid_argument,
-                      "\"" + path + "\", line " + line.str() + ": " + std::string(e.description()));
-    }
-    Options options;
+Status read_root(const toml::table& root, Options& options) {
     Status status;
     TableReader reader(&root, "", status);
     read_tiers(reader, options, status);
     read_classes(reader, options, status);
     reader.refuse_other_keys();
+    return status;
+}
+
+// A document of one key, such as "classes.hot.l1_ttl_s".
+toml::table one_key(std::string_view key, const toml::node& value) {
+    toml::table table;
+    const std::size_t dot = key.find('.');
+    if (dot == std::string_view::npos)
+        table.insert(key, value);
+    else
+        table.insert(key.substr(0, dot), one_key(key.substr(dot + 1), value));
+    return table;
+}
+
+}  // namespace
+
+Result<Options> Options::from_toml(const std::string& path) {
+    Result<std::string> text = read_file(path);
+    if (!text.ok()) return text.status();
+    Options options;
+    Status status;
+    try {
+        status = read_root(toml::parse(*text), options);
+    } catch (const toml::parse_error& e) {
+        status = Status(StatusCode::invalid_argument, line_of(e.source()) + std::string(e.description()));
+    }
     if (status.ok()) status = options.check();
     if (!status.ok()) return Status(status.code(), "\"" + path + "\": " + status.message());
     return options;
+}
+
+Status Options::set(std::string_view key, std::string_view value) {
+    Options changed = *this;
+    // A string, as most are; if it has to be something else, what the value says in TOML.
+    Status status = read_root(one_key(key, toml::value(std::string(value))), changed);
+    if (!status.ok()) {
+        try {
+            const toml::table parsed = toml::parse("value = " + std::string(value));
+            Options again = *this;
+            if (const toml::node* node = parsed.get("value"); node != nullptr && parsed.size() == 1) {
+                const Status second = read_root(one_key(key, *node), again);
+                if (second.ok()) {
+                    changed = std::move(again);
+                    status = Status();
+                }
+            }
+        } catch (const toml::parse_error&) {
+            // The first status says what is wanted.
+        }
+    }
+    if (status.ok()) *this = std::move(changed);
+    return status;
 }
 
 }  // namespace tiercache

@@ -206,6 +206,18 @@ Status PgConnection::error_of(const PGresult* result) {
     return {denied ? StatusCode::permission_denied : StatusCode::query_failed, std::move(message)};
 }
 
+Status PgConnection::explain(const Status& status) const {
+    constexpr std::array<std::string_view, 3> missing = {"3F000",   // undefined schema
+                                                         "42883",   // undefined function
+                                                         "42P01"};  // undefined table
+    if (status.ok() || std::ranges::find(missing, sqlstate_) == missing.end()) return status;
+    return {StatusCode::query_failed,
+            std::string("the extension tiercache (or this release of it) is not in database \"") +
+                PQdb(connection_.get()) +
+                "\": set shared_preload_libraries = 'tiercache', restart the server, and run CREATE EXTENSION "
+                "tiercache in that database"};
+}
+
 Status PgConnection::broken(const char* doing) {
     usable_ = false;
     return {StatusCode::unavailable,

@@ -64,9 +64,9 @@ class PgConnection {
     // Asks the kernel, without waiting, whether the server has closed an idle connection.
     [[nodiscard]] bool closed_by_server() noexcept;
 
-    // The SQLSTATE of the last server error; empty when there was none.
-    [[nodiscard]] const std::string& sqlstate() const noexcept { return sqlstate_; }
-    [[nodiscard]] const char* database() const noexcept { return PQdb(connection_.get()); }
+    // `status`, or a sentence that says what to do when the last statement failed because the database has no
+    // extension tiercache (and so nothing in schema tiercache).
+    [[nodiscard]] Status explain(const Status& status) const;
 
     // What tiercache.session_key() said here; its owner sets it.
     std::vector<std::byte> session_key;

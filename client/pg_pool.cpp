@@ -4,17 +4,6 @@
 
 namespace tiercache {
 
-namespace {
-
-// The server does not know tiercache.session_key().
-bool extension_missing(std::string_view sqlstate) noexcept {
-    constexpr std::string_view undefined_schema = "3F000";
-    constexpr std::string_view undefined_function = "42883";
-    return sqlstate == undefined_schema || sqlstate == undefined_function;
-}
-
-}  // namespace
-
 PgPool::PgPool(const Options::L4& options, OnConnect on_connect)
     : options_(options), on_connect_(std::move(on_connect)) {
     idle_.reserve(options.pool_size);
@@ -59,14 +48,7 @@ Result<std::unique_ptr<PgConnection>> PgPool::connect(Deadline deadline) {
     Result<PgResult> session =
         connection->execute("SELECT tiercache.session_key(), current_setting('tiercache.clock_name', true)",
                             connected_by, PgFormat::binary);
-    if (!session.ok()) {
-        if (!extension_missing(connection->sqlstate())) return session.status();
-        return Status(
-            StatusCode::query_failed,
-            std::string("the extension tiercache is not in database \"") + connection->database() +
-                "\": set shared_preload_libraries = 'tiercache', restart the server, and run CREATE "
-                "EXTENSION tiercache in that database");
-    }
+    if (!session.ok()) return connection->explain(session.status());
     if (session->row_count() != 1 || session->column_count() != 2 || session->is_null(0, 0)) {
         return Status(StatusCode::query_failed,
                       "the server gave no session key; use the same tiercache release there and here");

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "shm_cache/entry.hpp"
 #include "shm_cache/status.hpp"
@@ -69,7 +70,11 @@ struct Options {
     // key.
     static Result<Options> from_toml(const std::string& path);
 
-    // Errors: invalid_argument.
+    // One option by its name in the TOML file, such as "l1.size" and "64MiB"; strings without their quotes.
+    // Nothing changes on an error: invalid_argument.
+    Status set(std::string_view key, std::string_view value);
+
+    // Do they fit together? Errors: invalid_argument.
     [[nodiscard]] Status check() const;
 };
 
