@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# The clock table through the server's lives: start, restart, crash of a backend, kill of the postmaster, a stopped
+# worker, prepared transactions across a restart, and settings that can't work.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/lib/cluster.sh
+tc_workdir
+tc_pg_start a max_prepared_transactions=5 tiercache.lease=500ms
+tiercache=$TC_BUILD/bin/tiercache
+clock() { "$tiercache" clock info --json "$(tc_shm_name "${2:-a}")" | sed -nE "s/^ *\"$1\": \"?([^\",]*)\"?,?$/\1/p"; }
+vouched() { [[ $(clock lease_left_ms "${1:-a}") -gt 0 ]]; }
+unvouched() { ! vouched "$@"; }
+backend() { tc_psql a -Atc "SELECT pid FROM pg_stat_activity WHERE backend_type = '$1'"; }
+
+tc_psql a -q -c 'CREATE EXTENSION tiercache' -c 'CREATE TABLE t (v int)' -c 'INSERT INTO t VALUES (1)'
+read_t() { tc_psql a -Atc "SELECT tiercache.query_json('SELECT v FROM t')" | sed 's/[^0-9,]//g'; }
+hits() { tc_psql a -Atc 'SELECT hits FROM tiercache.stats'; }
+
+tc_wait_for 20 'the lease is granted' vouched
+tc_is "$(stat -c %a "/dev/shm/${TC_CLOCK#/}")" 644 'apps may read the clock table and not write it'
+epoch=$(clock epoch)
+floor=$(clock floor)
+token=$(tc_psql a -Atc 'SELECT tiercache.token()')
+tc_check 'the clock is above the floor' test "$token" -ge "$floor"
+
+# A stopped worker vouches for nothing, until it goes on.
+worker=$(backend 'tiercache lease worker')
+kill -STOP "$worker"
+tc_check 'the lease runs out while the worker is stopped' tc_wait_for 20 'no lease' unvouched
+kill -CONT "$worker"
+tc_check 'and comes back' tc_wait_for 20 'a lease' vouched
+
+# A killed backend: PostgreSQL starts over in the same shared-memory object.
+before=$(stat -c %i "/dev/shm/${TC_CLOCK#/}")
+read_t >/dev/null
+kill -KILL "$(backend checkpointer)"
+fresh_life() { [[ $(clock epoch) != "$epoch" ]] && vouched; }
+tc_check 'a crash starts a new epoch' tc_wait_for 60 'a new epoch' fresh_life
+tc_is "$(stat -c %i "/dev/shm/${TC_CLOCK#/}")" "$before" 'in the object that apps have mapped'
+tc_check 'whose floor is above every clock value before' test "$(clock floor)" -gt "$token"
+tc_wait_for 20 'the server answers' tc_psql a -c 'SELECT 1'
+tc_is "$(read_t)" 1 'and the answer is right'
+
+# A clean restart likewise.
+epoch=$(clock epoch) token=$(tc_psql a -Atc 'SELECT tiercache.token()')
+tc_pg_restart a
+tc_check 'a restart starts a new epoch' tc_wait_for 20 'a new epoch' fresh_life
+tc_check 'above the old clock' test "$(clock floor)" -gt "$token"
+
+# A ceiling far in the future (as after the wall clock was set back): the clock goes on above it.
+tc_pg_stop a
+future=4000000000000000
+printf 'tiercache 1 %s\n' "$future" | tc_as_pg tee "$TC_WORK/a/data/tiercache.clock" >/dev/null
+tc_pg_start a
+tc_check 'the clock never falls below the persisted ceiling' test "$(clock floor)" -gt "$future"
+
+# A prepared transaction that a restart finds: nothing is cached until it is gone.
+tc_psql a -q -c "BEGIN; UPDATE t SET v = 2; PREPARE TRANSACTION 'x'"
+tc_pg_restart a immediate
+# Recovery may go on after the socket is there.
+tc_is "$(read_t)" 1 'a survivor of 2PC is not visible'
+before=$(hits)
+read_t >/dev/null
+tc_is "$(($(hits) - before))" 0 'and blocks the cache'
+tc_check 'and the lease' unvouched
+tc_psql a -q -c "COMMIT PREPARED 'x'"
+tc_is "$(read_t)" 2 'after COMMIT PREPARED the new state is there'
+tc_check 'the lease is back' tc_wait_for 20 'a lease' vouched
+read_t >/dev/null
+before=$(hits)
+tc_is "$(read_t)" 2 'the cache goes on'
+tc_is "$(($(hits) - before))" 1 'with hits'
+
+# Settings that can't work: one sentence, and the server does not start.
+refused() {
+    local name=$1 pattern=$2
+    shift 2
+    ! tc_pg_start "$name" "$@" >/dev/null 2>&1 && grep -qE "$pattern" "$TC_WORK/$name/server.log"
+}
+tc_check 'two servers never share a clock table' refused b 'in use by another running server' \
+    tiercache.clock_name="$TC_CLOCK"
+tc_check 'the first one goes on' tc_psql a -q -c 'SELECT 1' -o /dev/null
+tc_check 'a clock table that others could write is refused' refused c 'Use 0600' tiercache.clock_mode=0666
+tc_check 'a name with a folder in it is refused' refused d 'Use a slash' tiercache.clock_name=/a/b
+printf 'rubbish' >"$TC_WORK/rubbish"
+tc_pg_stop a
+tc_as_pg cp "$TC_WORK/rubbish" "$TC_WORK/a/data/tiercache.clock"
+tc_check 'a damaged ceiling is refused' refused a 'is damaged'
+tc_as_pg rm "$TC_WORK/a/data/tiercache.clock"
+tc_pg_start a
+tc_wait_for 20 'the lease is granted' vouched
+
+# The postmaster is killed: backends end, and nobody vouches any more.
+tc_pg_stop a kill
+tc_check 'a killed server vouches for nothing' tc_wait_for 20 'no lease' unvouched
+
+# Not preloaded: what to do is said by CREATE EXTENSION itself.
+TC_NO_PRELOAD=1 tc_pg_start e
+tc_check 'without preload CREATE EXTENSION says what to do' \
+    grep -q 'shared_preload_libraries' <(tc_psql e -c 'CREATE EXTENSION tiercache' 2>&1 || :)
+tc_done
