@@ -82,3 +82,9 @@ mv "$policy.new" "$policy"
 apt=(apt-get -q -o DPkg::Lock::Timeout=600)
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+
+# Nor is a Redis that nobody asked for started at the next boot.
+if [[ " ${missing[*]} " == *' redis-server '* ]]; then
+    update-rc.d redis-server disable >/dev/null 2>&1 || :
+    systemctl disable redis-server >/dev/null 2>&1 || :
+fi
