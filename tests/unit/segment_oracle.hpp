@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -121,19 +123,62 @@ inline SegmentOptions tiny_segment() {
     return options;
 }
 
-// Caller-owned memory, aligned as it must be.
+// Caller-owned memory between two pages that nobody may touch: an access out of bounds is a crash.
 class OwnMemory {
  public:
     explicit OwnMemory(std::size_t bytes)
-        : bytes_(bytes), data_(new (std::align_val_t{4096}) std::byte[bytes]) {}
-    ~OwnMemory() { operator delete[](data_, std::align_val_t{4096}); }
+        : bytes_(bytes), mapped_bytes_((bytes + 4095) / 4096 * 4096 + 8192) {
+        void* mapped = mmap(nullptr, mapped_bytes_, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) throw std::bad_alloc();
+        mapped_ = static_cast<std::byte*>(mapped);
+        mprotect(mapped_ + 4096, mapped_bytes_ - 8192, PROT_READ | PROT_WRITE);
+    }
+    ~OwnMemory() { munmap(mapped_, mapped_bytes_); }
     OwnMemory(const OwnMemory&) = delete;
     OwnMemory& operator=(const OwnMemory&) = delete;
-    [[nodiscard]] std::span<std::byte> span() const { return {data_, bytes_}; }
+    [[nodiscard]] std::span<std::byte> span() const { return {mapped_ + 4096, bytes_}; }
 
  private:
     std::size_t bytes_;
-    std::byte* data_;
+    std::size_t mapped_bytes_;
+    std::byte* mapped_ = nullptr;
+};
+
+// What one process or thread does to a segment that others use too: puts, gets and erases of a few keys, in
+// an order that follows from the seed. Keys that only it puts must never go back in time.
+class Actor {
+ public:
+    Actor(std::uint64_t seed, std::uint64_t own_keys_from) : random_(seed), own_keys_from_(own_keys_from) {}
+
+    static constexpr std::uint64_t shared_keys = 150;
+    static constexpr std::uint64_t own_keys = 20;
+
+    // Empty, or what was wrong.
+    std::string step(Segment& segment) {
+        const bool own = random_() % 4 == 0;
+        const std::uint64_t key = own ? own_keys_from_ + random_() % own_keys : random_() % shared_keys;
+        const std::uint64_t action = random_() % 100;
+        if (action < 45) {
+            ++sequence_;
+            const Status status = segment.put(oracle_entry(key, sequence_, 16 + random_() % 900));
+            if (status.ok() && own) last_[key - own_keys_from_] = sequence_;
+        } else if (action < 47) {
+            erase_key(segment, key);
+        } else {
+            const Lookup found = look_up(segment, key);
+            if (!found.ok) return "key " + std::to_string(key) + " came back damaged";
+            if (found.hit && own && found.sequence < last_[key - own_keys_from_]) {
+                return "key " + std::to_string(key) + " went back in time";
+            }
+        }
+        return {};
+    }
+
+ private:
+    std::mt19937_64 random_;
+    std::uint64_t own_keys_from_;
+    std::uint64_t sequence_ = 0;
+    std::array<std::uint64_t, own_keys> last_{};
 };
 
 // A segment name that no other run uses; the segment is gone afterwards.
