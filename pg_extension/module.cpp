@@ -1,5 +1,6 @@
 // The library's entry: what happens when PostgreSQL loads tiercache.so.
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/dependencies.hpp"
 #include "pg_extension/lease_worker.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -29,6 +30,7 @@ void install() {
     tiercache::shared::install_hooks();
     tiercache::write_tracker::register_callbacks();
     tiercache::register_lease_worker();
+    tiercache::dependencies::install_hook();
     previous_planner_hook = planner_hook;
     planner_hook = plan;
 }

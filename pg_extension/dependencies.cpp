@@ -1,0 +1,194 @@
+#include "pg_extension/dependencies.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "pg_extension/query_compat.hpp"
+#include "pg_extension/relation_check.hpp"
+#include "pg_extension/tags.hpp"
+
+extern "C" {
+#include <catalog/pg_inherits.h>
+#include <catalog/pg_namespace.h>
+#include <catalog/pg_type.h>
+#include <optimizer/optimizer.h>
+#include <optimizer/planmain.h>
+#include <utils/builtins.h>
+#include <utils/lsyscache.h>
+#include <utils/syscache.h>
+#include <utils/typcache.h>
+#include <utils/varlena.h>
+}
+
+namespace tiercache {
+
+namespace {
+
+// The innermost collection of this backend.
+Dependencies* collection = nullptr;
+ExecutorStart_hook_type previous_executor_start = nullptr;
+
+}  // namespace
+
+void Dependencies::add(Tag tag) noexcept {
+    if (std::find(tags_, tags_ + count_, tag) != tags_ + count_) return;
+    if (count_ == limit) {
+        overflow_ = true;
+        return;
+    }
+    tags_[count_++] = tag;
+}
+
+void Dependencies::add_relation(Oid relation) {
+    add(relation_tag(relation));
+    MemoryContext caller = MemoryContextSwitchTo(context_);
+    if (list_length(relations_) < limit) relations_ = list_append_unique_oid(relations_, relation);
+    MemoryContextSwitchTo(caller);
+}
+
+void Dependencies::add_named_relation(Oid relation) {
+    const Oid schema = get_rel_namespace(relation);
+    char* name = get_rel_name(relation);
+    if (name == nullptr) return;
+    add_schema(schema);
+    List* path = pg::search_path_now(CurrentMemoryContext)->schemas;
+    if (!list_member_oid(path, schema)) return;
+    ListCell* cell = nullptr;
+    foreach (cell, path) {
+        const Oid earlier = lfirst_oid(cell);
+        if (earlier == schema) break;
+        if (isTempNamespace(earlier)) continue;
+        add(catalog_tag(RELNAMENSP,
+                        GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name), ObjectIdGetDatum(earlier))));
+    }
+}
+
+void Dependencies::add_schema(Oid schema) {
+    if (schema == PG_CATALOG_NAMESPACE || !OidIsValid(schema)) return;
+    add(catalog_tag(NAMESPACEOID, GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(schema))));
+}
+
+void Dependencies::add_search_path() {
+    List* names = NIL;
+    if (!SplitIdentifierString(pstrdup(namespace_search_path), ',', &names)) return;
+    ListCell* cell = nullptr;
+    foreach (cell, names) {
+        const char* name = static_cast<const char*>(lfirst(cell));
+        if (std::strcmp(name, "$user") == 0) name = GetUserNameFromId(GetUserId(), true);
+        if (name == nullptr) continue;
+        add(catalog_tag(NAMESPACENAME, GetSysCacheHashValue1(NAMESPACENAME, CStringGetDatum(name))));
+    }
+}
+
+void Dependencies::add_type(Oid type) {
+    check_stack_depth();
+    if (type < FirstNormalObjectId) return;
+    add(catalog_tag(TYPEOID, GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(type))));
+    switch (get_typtype(type)) {
+        case TYPTYPE_DOMAIN:
+            add_type(getBaseType(type));
+            return;
+        case TYPTYPE_RANGE:
+            add_type(get_range_subtype(type));
+            return;
+        case TYPTYPE_MULTIRANGE:
+            add_type(get_multirange_range(type));
+            return;
+        case TYPTYPE_COMPOSITE: {
+            add(relation_tag(get_typ_typrelid(type)));
+            TupleDesc columns = lookup_rowtype_tupdesc(type, -1);
+            for (int i = 0; i < columns->natts; ++i) {
+                const auto* column = TupleDescAttr(columns, i);
+                if (!column->attisdropped) add_type(column->atttypid);
+            }
+            ReleaseTupleDesc(columns);
+            return;
+        }
+        default:
+            break;
+    }
+    if (const Oid element = get_element_type(type); OidIsValid(element)) add_type(element);
+}
+
+void Dependencies::add_items(List* invalidation_items) noexcept {
+    ListCell* cell = nullptr;
+    foreach (cell, invalidation_items) {
+        const auto* item = static_cast<const PlanInvalItem*>(lfirst(cell));
+        add(catalog_tag(item->cacheId, item->hashValue));
+    }
+}
+
+void Dependencies::add_query(Query* query) {
+    List* relations = NIL;
+    List* items = NIL;
+    bool has_row_security = false;
+    extract_query_dependencies(reinterpret_cast<Node*>(query), &relations, &items, &has_row_security);
+    ListCell* cell = nullptr;
+    foreach (cell, relations) add_relation(lfirst_oid(cell));
+    add_items(items);
+}
+
+// Writers mark a relation's ancestors too, so partitions and children may be left out where they are many.
+void Dependencies::add_plan_relations(List* relations) {
+    const bool many = list_length(relations) > limit / 2;
+    ListCell* cell = nullptr;
+    foreach (cell, relations) {
+        const Oid relation = lfirst_oid(cell);
+        if (many && has_superclass(relation)) continue;
+        add_relation(relation);
+    }
+}
+
+void Dependencies::add_plan(PlannedStmt* plan) {
+    add_plan_relations(plan->relationOids);
+    add_items(plan->invalItems);
+}
+
+void Dependencies::add_nested_plan(PlannedStmt* plan) {
+    Reasons reasons;
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        relation_check::check_entry(static_cast<RangeTblEntry*>(lfirst(cell)), reasons);
+    }
+    if (reasons.any()) untracked_ = true;
+    add_plan(plan);
+}
+
+void Dependencies::begin() noexcept {
+    context_ = CurrentMemoryContext;
+    outer_ = collection;
+    collection = this;
+}
+
+void Dependencies::end() noexcept { collection = outer_; }
+
+namespace dependencies {
+
+namespace {
+
+void on_executor_start(QueryDesc* query, int flags) {
+    for (Dependencies* d = collection; d != nullptr; d = d->outer()) d->add_nested_plan(query->plannedstmt);
+    if (previous_executor_start != nullptr) {
+        previous_executor_start(query, flags);
+    } else {
+        standard_ExecutorStart(query, flags);
+    }
+}
+
+}  // namespace
+
+bool collecting() noexcept { return collection != nullptr; }
+
+void add_to_all(std::span<const Tag> tags) noexcept {
+    for (Dependencies* d = collection; d != nullptr; d = d->outer()) {
+        for (const Tag tag : tags) d->add(tag);
+    }
+}
+
+void install_hook() {
+    previous_executor_start = ExecutorStart_hook;
+    ExecutorStart_hook = on_executor_start;
+}
+
+}  // namespace dependencies
+}  // namespace tiercache

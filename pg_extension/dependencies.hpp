@@ -1,0 +1,76 @@
+// What a result depends on: the set of tags that is collected while a query is analyzed, planned and run.
+//
+// Queries that functions run inside it are seen by an executor hook. Nothing here has a destructor: errors
+// may jump over it; begin() and end() bracket a collection, and end() must run on errors too.
+#pragma once
+
+#include <span>
+
+#include "pg_extension/pg.hpp"
+#include "shm_cache/entry.hpp"
+
+extern "C" {
+#include <nodes/plannodes.h>
+}
+
+namespace tiercache {
+
+class Dependencies {
+ public:
+    // More than these, and a result is not stored: each costs a little on every hit.
+    static constexpr int limit = 200;
+
+    void add(Tag tag) noexcept;
+    void add_relation(Oid relation);
+    // A table that unqualified names may be looked up before: those of its name in earlier schemas, if they
+    // come.
+    void add_named_relation(Oid relation);
+    void add_schema(Oid schema);
+    // The schemas of search_path by name, whether they exist or not.
+    void add_search_path();
+    // A type whose values or texts the result holds; its definition, and what it is made of.
+    void add_type(Oid type);
+    // The rewritten query: relations of views and policies too.
+    void add_query(Query* query);
+    void add_plan(PlannedStmt* plan);
+    // Of a query that a function runs; it may read what no tag follows.
+    void add_nested_plan(PlannedStmt* plan);
+
+    [[nodiscard]] bool overflow() const noexcept { return overflow_; }
+    // Was something read whose changes nobody is told of (a temporary or foreign table, a catalog)?
+    [[nodiscard]] bool untracked() const noexcept { return untracked_; }
+    [[nodiscard]] std::span<const Tag> tags() const noexcept {
+        return {tags_, static_cast<std::size_t>(count_)};
+    }
+    // The relations among them, for people: OIDs.
+    [[nodiscard]] List* relations() const noexcept { return relations_; }
+
+    // Collects from the queries of this backend until end(); collections nest.
+    void begin() noexcept;
+    void end() noexcept;
+    [[nodiscard]] Dependencies* outer() const noexcept { return outer_; }
+
+ private:
+    void add_items(List* invalidation_items) noexcept;
+    void add_plan_relations(List* relations);
+
+    Tag tags_[limit] = {};
+    int count_ = 0;
+    bool overflow_ = false;
+    bool untracked_ = false;
+    List* relations_ = nullptr;
+    MemoryContext context_ = nullptr;
+    Dependencies* outer_ = nullptr;
+};
+
+namespace dependencies {
+
+// Is a query being run whose result depends on what runs inside it?
+[[nodiscard]] bool collecting() noexcept;
+// What runs inside depends on `tags` too: it was itself served from the cache.
+void add_to_all(std::span<const Tag> tags) noexcept;
+// Chains the executor's hook. Once a process.
+void install_hook();
+
+}  // namespace dependencies
+}  // namespace tiercache

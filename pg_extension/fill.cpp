@@ -1,0 +1,176 @@
+#include "pg_extension/fill.hpp"
+
+#include <algorithm>
+
+#include "pg_extension/pause_point.hpp"
+#include "pg_extension/query_compat.hpp"
+#include "pg_extension/settings.hpp"
+#include "pg_extension/shared_state.hpp"
+#include "pg_extension/tags.hpp"
+#include "shm_cache/monotonic_time.hpp"
+
+extern "C" {
+#include <catalog/pg_type.h>
+#include <nodes/params.h>
+#include <rewrite/rewriteHandler.h>
+#include <tcop/tcopprot.h>
+#include <utils/lsyscache.h>
+}
+
+namespace tiercache::fill {
+
+namespace {
+
+// Errors inside the query show its own text and the place in it.
+void tell_where(void* argument) {
+    auto* sql = static_cast<const char*>(argument);
+    const int position = geterrposition();
+    if (position > 0) {
+        errposition(0);
+        internalerrposition(position);
+        internalerrquery(sql);
+    } else {
+        errcontext("SQL statement \"%s\"", sql);
+    }
+}
+
+// Does `body` with errors inside it explained, and with the fill's dependencies being collected.
+template <class F>
+void in_query(Fill& fill, F body) {
+    ErrorContextCallback place;
+    place.callback = tell_where;
+    place.arg = const_cast<char*>(fill.request.sql);
+    place.previous = error_context_stack;
+    error_context_stack = &place;
+    fill.dependencies.begin();
+    PG_TRY();
+    { body(); }
+    PG_CATCH();
+    {
+        fill.dependencies.end();
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    fill.dependencies.end();
+    error_context_stack = place.previous;
+}
+
+void check_parameter_count(const Fill& fill, int expected) {
+    const auto given = static_cast<int>(fill.request.parameters.size());
+    if (given == expected) return;
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("the query has %d parameters ($1, $2, ...), but %d values were given", expected, given),
+             errhint("Give one value for each parameter: tiercache.fetch(sql, ARRAY['value', ...]).")));
+}
+
+// As in the extended protocol: parameters arrive as text of the types that parse analysis found.
+void bind_parameters(Fill& fill, const Oid* types, int count) {
+    check_parameter_count(fill, count);
+    if (count == 0) return;
+    fill.parameters = makeParamList(count);
+    for (int i = 0; i < count; ++i) {
+        const char* text = fill.request.parameters[static_cast<std::size_t>(i)];
+        const bool is_known = OidIsValid(types[i]) && types[i] != UNKNOWNOID;
+        const Oid type = is_known ? types[i] : Oid{TEXTOID};
+        query_check::check_parameter(i + 1, type, text, fill.reasons);
+        Oid input = InvalidOid;
+        Oid io_parameter = InvalidOid;
+        getTypeInputInfo(type, &input, &io_parameter);
+        ParamExternData& parameter = fill.parameters->params[i];
+        parameter.value = OidInputFunctionCall(input, const_cast<char*>(text), io_parameter, -1);
+        parameter.isnull = text == nullptr;
+        parameter.pflags = PARAM_FLAG_CONST;
+        parameter.ptype = type;
+    }
+}
+
+[[nodiscard]] Query* rewrite(Query* analyzed) {
+    List* queries = QueryRewrite(analyzed);
+    if (list_length(queries) != 1) elog(ERROR, "a SELECT was rewritten to %d queries", list_length(queries));
+    return linitial_node(Query, queries);
+}
+
+void analyze_and_plan(Fill& fill) {
+    RawStmt* statement = query_check::check_statement(pg_parse_query(fill.request.sql), fill.reasons);
+    if (statement == nullptr) return;
+    Oid* types = nullptr;
+    int type_count = 0;
+    Query* query = pg::analyze(statement, fill.request.sql, &types, &type_count);
+    bind_parameters(fill, types, type_count);
+
+    // Rewriting scribbles on its input.
+    Query* analyzed = copyObject(query);
+    if (query->commandType == CMD_SELECT) query = rewrite(query);
+    fill.dependencies.add(roles_tag());
+    fill.dependencies.add(definitions_tag());
+    fill.dependencies.add_search_path();
+    fill.dependencies.add_query(query);
+    const auto findings = query_check::check_query(statement, analyzed, query, fill.request.format,
+                                                   fill.reasons, fill.dependencies);
+    if (fill.reasons.any()) return;
+
+    // A worker process's functions would read tables unseen by our hook.
+    const int options = findings.calls_user_functions ? 0 : CURSOR_OPT_PARALLEL_OK;
+    fill.plan = pg_plan_query(query, fill.request.sql, options, fill.parameters);
+    fill.dependencies.add_plan(fill.plan);
+    query_check::check_plan(fill.plan, fill.reasons);
+}
+
+// Before parse analysis, which takes locks and accepts invalidation messages.
+void begin(Fill& fill) {
+    fill.started_ns = monotonic_ns();
+    fill.plan_age = plan_age_now();
+    // What the statement around us did so far is seen, as by any query in a function that may write.
+    CommandCounterIncrement();
+    Snapshot snapshot = GetTransactionSnapshot();
+    if (fill.bypassed == nullptr) fill.stamp = clock_of(snapshot);
+    PushActiveSnapshot(snapshot);
+}
+
+void execute(Fill& fill, DestReceiver* receiver) {
+    // Locks may have been waited for: what is read is the state after them, as in any query.
+    PushActiveSnapshot(GetTransactionSnapshot());
+    pause_point(PausePoint::fill_planned);
+    QueryDesc* query = CreateQueryDesc(fill.plan, fill.request.sql, GetActiveSnapshot(), InvalidSnapshot,
+                                       receiver, fill.parameters, nullptr, 0);
+    ExecutorStart(query, 0);
+    pg::run_to_end(query);
+    ExecutorFinish(query);
+    ExecutorEnd(query);
+    FreeQueryDesc(query);
+    PopActiveSnapshot();
+    pause_point(PausePoint::fill_computed);
+}
+
+void note_cost(Fill& fill) {
+    const std::uint64_t us = (monotonic_ns() - fill.started_ns) / 1000;
+    fill.cost_us = static_cast<std::uint32_t>(std::min<std::uint64_t>(us, UINT32_MAX));
+}
+
+}  // namespace
+
+void prepare(Fill& fill) {
+    fill.bypassed = bypass_reason();
+    begin(fill);
+    in_query(fill, [&fill] { analyze_and_plan(fill); });
+    PopActiveSnapshot();
+}
+
+void run(Fill& fill, DestReceiver* receiver) {
+    prepare(fill);
+    fill.reasons.raise_if_any();
+    in_query(fill, [&fill, receiver] { execute(fill, receiver); });
+    note_cost(fill);
+#ifdef TIERCACHE_PAUSE_POINTS
+    if (settings::mutant == static_cast<int>(settings::Mutant::late_stamp)) fill.stamp = shared::clock_now();
+#endif
+}
+
+bool may_keep(const Fill& fill) {
+    return fill.bypassed == nullptr && fill.stamp.has_value() && !fill.dependencies.overflow() &&
+           !fill.dependencies.untracked() && bypass_reason() == nullptr &&
+           plan_is_current(fill.plan_age, fill.dependencies.tags());
+}
+
+}  // namespace tiercache::fill

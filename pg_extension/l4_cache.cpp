@@ -1,0 +1,136 @@
+#include "pg_extension/l4_cache.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "pg_extension/dependencies.hpp"
+#include "pg_extension/pause_point.hpp"
+#include "pg_extension/session_key.hpp"
+#include "pg_extension/shared_state.hpp"
+#include "pg_extension/snapshot_clock.hpp"
+#include "shm_cache/monotonic_time.hpp"
+
+namespace tiercache::l4_cache {
+
+namespace {
+
+constexpr std::uint32_t warm_ttl_ms = 43200U * 1000U;
+constexpr std::uint32_t jitter_percent = 10;
+
+[[nodiscard]] std::byte* allocate(std::size_t bytes) {
+    return static_cast<std::byte*>(palloc_extended(bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM));
+}
+
+void count(pg_atomic_uint64& counter, std::uint64_t by = 1) noexcept {
+    pg_atomic_fetch_add_u64(&counter, static_cast<int64>(by));
+}
+
+// palloc without errors does not raise any for sizes below its own limit.
+std::byte* reserve(void* /*context*/, std::size_t bytes) noexcept { return allocate(bytes); }
+
+[[nodiscard]] bool copy_out(const Key& key, EntryView& entry) {
+    Segment* segment = shared::segment();
+    if (segment == nullptr) return false;
+    const std::span<std::byte> bytes = segment->get(key.hash, key.bytes, {reserve, nullptr});
+    if (bytes.empty() || decode_entry(bytes, entry) != StatusCode::ok) return false;
+    return std::ranges::equal(entry.key, key.bytes) && entry_checksum_ok(entry);
+}
+
+// What runs inside a query that is being filled is part of its result.
+void tell_dependents(const EntryView& entry) noexcept {
+    if (!dependencies::collecting()) return;
+    std::array<Tag, max_entry_tags> tags;
+    dependencies::add_to_all(entry.tags.copy_to(tags));
+}
+
+}  // namespace
+
+Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryParam> params) {
+    const std::span<const std::byte> session = session_key();
+    const std::size_t size = query_key_bytes(session, sql, params);
+    auto* room = static_cast<std::byte*>(palloc(size));
+    const std::span<const std::byte> bytes = write_query_key(format, session, sql, params, {room, size});
+    return {bytes, hash_key(bytes)};
+}
+
+bool find(const Key& key, EntryView& entry) {
+    L4Counters& counters = shared::state().counters;
+    if (!copy_out(key, entry)) {
+        count(counters.misses_absent);
+        return false;
+    }
+    if (entry.fields.lifetime.expired_at(monotonic_coarse_ns())) {
+        count(counters.misses_expired);
+        return false;
+    }
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    if (check_for_transaction(tags, entry.fields.stamp, entry.fields.epoch) != Verdict::fresh) {
+        count(counters.misses_changed);
+        return false;
+    }
+    pause_point(PausePoint::hit_checked);
+    count(counters.hits);
+    count(counters.saved_us, entry.fields.fill_cost_us);
+    tell_dependents(entry);
+    return true;
+}
+
+std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {
+    std::byte* room = allocate(offset + entry.raw_length);
+    if (room == nullptr) return nullptr;
+    if (read_payload(entry, {room + offset, entry.raw_length}) != StatusCode::ok) {
+        pfree(room);
+        return nullptr;
+    }
+    return room;
+}
+
+EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns) noexcept {
+    // The hash and the time are random enough to spread entries out.
+    constexpr std::uint32_t range = warm_ttl_ms / 100 * jitter_percent * 2;
+    const auto spread = static_cast<std::uint32_t>((key.hash.high ^ computed_at_ns) % range);
+    const std::uint32_t ttl = warm_ttl_ms - range / 2 + spread;
+    return {computed_at_ns, 0, ttl, ttl};
+}
+
+EntryLifetime lifetime_in_transit(const EntryLifetime& lifetime, std::uint64_t now_ns) noexcept {
+    const std::uint32_t age = lifetime.age_ms_at(now_ns);
+    const std::uint32_t passed = age - std::min(age, lifetime.age_ms);
+    const auto left = [passed](std::uint32_t ttl) {
+        return ttl == ttl_never_ms ? ttl : ttl - std::min(ttl, passed);
+    };
+    return {0, age, left(lifetime.soft_ttl_ms), left(lifetime.hard_ttl_ms)};
+}
+
+namespace {
+
+// Status may own memory: it stays inside a frame that no error jumps over.
+[[nodiscard]] std::size_t encode_into(const EntryFields& fields, std::span<const Tag> tags, const Key& key,
+                                      std::span<const std::byte> payload, std::span<std::byte> out) noexcept {
+    try {
+        Result<std::size_t> written = encode_entry(fields, tags, key.bytes, payload, out);
+        return written.ok() ? *written : 0;
+    } catch (...) {
+        return 0;
+    }
+}
+
+}  // namespace
+
+std::span<std::byte> encode(const EntryFields& fields, std::span<const Tag> tags, const Key& key,
+                            std::span<const std::byte> payload, std::size_t offset) {
+    const std::size_t bound = encoded_entry_bound(tags.size(), key.bytes.size(), payload.size());
+    std::byte* room = allocate(offset + bound);
+    if (room == nullptr) return {};
+    const std::size_t size = encode_into(fields, tags, key, payload, {room + offset, bound});
+    if (size == 0) pfree(room);
+    return size == 0 ? std::span<std::byte>{} : std::span<std::byte>{room + offset, size};
+}
+
+bool put(std::span<const std::byte> entry) noexcept {
+    Segment* segment = shared::segment();
+    return segment != nullptr && segment->put(entry).ok();
+}
+
+}  // namespace tiercache::l4_cache

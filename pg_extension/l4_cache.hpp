@@ -1,0 +1,43 @@
+// L4: entries in PostgreSQL's shared memory. Looks one up and judges it for this transaction; stores one.
+#pragma once
+
+#include <span>
+
+#include "pg_extension/pg.hpp"
+#include "shm_cache/entry.hpp"
+#include "shm_cache/query_key.hpp"
+
+namespace tiercache::l4_cache {
+
+// A key, and its hash. The bytes are palloc'ed.
+struct Key {
+    std::span<const std::byte> bytes;
+    KeyHash hash;
+};
+
+// Of the query `sql` with `params` in this session, now.
+[[nodiscard]] Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryParam> params);
+
+// The entry of `key` when it may be served to this transaction: whole, unexpired, fresh, its checksum
+// verified. A private, palloc'ed copy. False: there is none. Counts hits and misses; call it only without a
+// bypass_reason().
+[[nodiscard]] bool find(const Key& key, EntryView& entry);
+
+// The payload, decompressed, behind `offset` palloc'ed bytes, MAXALIGNed when offset is. nullptr: no memory,
+// or the entry was corrupt.
+[[nodiscard]] std::byte* read_payload_at(const EntryView& entry, std::size_t offset);
+
+// How long a new entry of L4 may be used, with the jitter that keeps entries from expiring all at once.
+[[nodiscard]] EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns) noexcept;
+// For the next tier: the age as of now, and what is left of the time to live.
+[[nodiscard]] EntryLifetime lifetime_in_transit(const EntryLifetime& lifetime, std::uint64_t now_ns) noexcept;
+
+// Encodes an entry behind `offset` palloc'ed bytes. Empty when it is too large or there is no memory.
+[[nodiscard]] std::span<std::byte> encode(const EntryFields& fields, std::span<const Tag> tags,
+                                          const Key& key, std::span<const std::byte> payload,
+                                          std::size_t offset);
+
+// Stores an encoded entry; false when L4 is off or has no room for it.
+bool put(std::span<const std::byte> entry) noexcept;
+
+}  // namespace tiercache::l4_cache

@@ -1,0 +1,504 @@
+#include "pg_extension/query_check.hpp"
+
+#include <cstdarg>
+#include <cstring>
+
+#include "pg_extension/query_compat.hpp"
+#include "pg_extension/relation_check.hpp"
+#include "pg_extension/stable_functions.hpp"
+#include "pg_extension/tags.hpp"
+#include "pg_extension/type_text.hpp"
+
+extern "C" {
+#include <catalog/heap.h>
+#include <catalog/pg_aggregate.h>
+#include <catalog/pg_proc.h>
+#include <catalog/pg_type.h>
+#include <lib/stringinfo.h>
+#include <parser/parse_coerce.h>
+#include <utils/builtins.h>
+#include <utils/lsyscache.h>
+#include <utils/regproc.h>
+#include <utils/syscache.h>
+}
+
+namespace tiercache {
+
+void Reasons::add(const char* format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    pg_vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    ListCell* cell = nullptr;
+    foreach (cell, list) {
+        if (std::strcmp(static_cast<const char*>(lfirst(cell)), text) == 0) return;
+    }
+    list = lappend(list, pstrdup(text));
+}
+
+char* Reasons::joined() const {
+    StringInfoData text;
+    initStringInfo(&text);
+    ListCell* cell = nullptr;
+    foreach (cell, list) {
+        if (text.len > 0) appendStringInfoString(&text, "; ");
+        appendStringInfoString(&text, static_cast<const char*>(lfirst(cell)));
+    }
+    return text.data;
+}
+
+void Reasons::raise_if_any() const {
+    if (!any()) return;
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("query cannot be cached: %s", joined()),
+                    errhint("Run it without tiercache, or change what stands in the way.")));
+}
+
+namespace query_check {
+
+namespace {
+
+// A literal of the query's text that holds "now", "today", ...: its place in the text.
+struct ClockLiterals {
+    List* locations = nullptr;
+};
+
+struct Walk {
+    Reasons& reasons;
+    Dependencies& dependencies;
+    Findings findings;
+    Node* node = nullptr;               // whose functions are being checked
+    bool writes_anonymous = false;      // the text of a record is made, of columns we can't tell
+    Oid first_unwritable = InvalidOid;  // a type in the query whose text is not cacheable
+};
+
+[[nodiscard]] Oid type_of(Node* node) { return node == nullptr ? InvalidOid : exprType(node); }
+
+void check_written(Walk& walk, Oid type) {
+    switch (text_output(type)) {
+        case TextUse::cacheable:
+        case TextUse::of_clock:
+            break;
+        case TextUse::anonymous:
+            walk.writes_anonymous = true;
+            break;
+        case TextUse::refused:
+            walk.reasons.add("the text of type %s depends on the catalogs or on an unknown function",
+                             format_type_be(type));
+            break;
+    }
+}
+
+void check_read(Walk& walk, Oid type) {
+    switch (text_input(type)) {
+        case TextUse::cacheable:
+            break;
+        case TextUse::of_clock:
+            walk.reasons.add(
+                "text is turned into %s, where 'now' and 'today' are values (use to_date or to_timestamp)",
+                format_type_be(type));
+            break;
+        case TextUse::anonymous:
+        case TextUse::refused:
+            walk.reasons.add("the value of type %s that a text stands for depends on the catalogs",
+                             format_type_be(type));
+            break;
+    }
+}
+
+// The arguments of whatever node calls a function.
+[[nodiscard]] List* arguments_of(Node* node) {
+    switch (nodeTag(node)) {
+        case T_FuncExpr:
+            return reinterpret_cast<FuncExpr*>(node)->args;
+        case T_OpExpr:
+        case T_DistinctExpr:
+        case T_NullIfExpr:
+            return reinterpret_cast<OpExpr*>(node)->args;
+        case T_ScalarArrayOpExpr:
+            return reinterpret_cast<ScalarArrayOpExpr*>(node)->args;
+        case T_Aggref:
+            return reinterpret_cast<Aggref*>(node)->args;
+        case T_WindowFunc:
+            return reinterpret_cast<WindowFunc*>(node)->args;
+        default:
+            return NIL;
+    }
+}
+
+void check_arguments_written(Walk& walk) {
+    ListCell* cell = nullptr;
+    foreach (cell, arguments_of(walk.node)) {
+        auto* argument = static_cast<Node*>(lfirst(cell));
+        if (IsA(argument, TargetEntry)) {
+            argument = reinterpret_cast<Node*>(reinterpret_cast<TargetEntry*>(argument)->expr);
+        }
+        check_written(walk, exprType(argument));
+    }
+}
+
+void check_stable_function(Walk& walk, Oid function) {
+    if (function >= FirstNormalObjectId) {
+        walk.reasons.add("function %s is STABLE, and tiercache cannot tell what it depends on",
+                         format_procedure(function));
+        return;
+    }
+    switch (stable_use(function)) {
+        case StableUse::settings_only:
+            break;
+        case StableUse::writes_arguments:
+            check_arguments_written(walk);
+            break;
+        case StableUse::reads_result:
+            // The columns of a record come with the FROM item.
+            if (const Oid type = exprType(walk.node); type != RECORDOID) check_read(walk, type);
+            break;
+        case StableUse::refused:
+            walk.reasons.add("function %s depends on more than its arguments", format_procedure(function));
+            break;
+    }
+}
+
+bool check_function(Oid function, void* context);
+
+// An aggregate's own volatility is never declared; those of its parts are.
+void check_user_aggregate(Walk& walk, Oid aggregate) {
+    HeapTuple row = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+    if (!HeapTupleIsValid(row)) return;
+    const auto* parts = reinterpret_cast<Form_pg_aggregate>(GETSTRUCT(row));
+    const Oid functions[] = {parts->aggtransfn,     parts->aggfinalfn,    parts->aggcombinefn,
+                             parts->aggserialfn,    parts->aggdeserialfn, parts->aggmtransfn,
+                             parts->aggminvtransfn, parts->aggmfinalfn};
+    for (const Oid function : functions) {
+        if (OidIsValid(function)) (void)check_function(function, &walk);
+    }
+    ReleaseSysCache(row);
+}
+
+bool check_function(Oid function, void* context) {
+    auto& walk = *static_cast<Walk*>(context);
+    if (function >= FirstNormalObjectId) {
+        walk.findings.calls_user_functions = true;
+        walk.dependencies.add(
+            catalog_tag(PROCOID, GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function))));
+        walk.dependencies.add_schema(get_func_namespace(function));
+        if (get_func_prokind(function) == PROKIND_AGGREGATE) check_user_aggregate(walk, function);
+    }
+    switch (func_volatile(function)) {
+        case PROVOLATILE_VOLATILE:
+            walk.reasons.add("function %s is volatile", format_procedure(function));
+            break;
+        case PROVOLATILE_STABLE:
+            check_stable_function(walk, function);
+            break;
+        default:
+            break;
+    }
+    return false;
+}
+
+void check_value_function(Walk& walk, const SQLValueFunction* function) {
+    switch (function->op) {
+        case SVFOP_CURRENT_ROLE:
+        case SVFOP_CURRENT_USER:
+        case SVFOP_USER:
+        case SVFOP_CURRENT_CATALOG:
+            break;
+        case SVFOP_SESSION_USER:
+            walk.reasons.add("SESSION_USER is not what tiercache tells sessions apart by");
+            break;
+        case SVFOP_CURRENT_SCHEMA:
+            walk.reasons.add("CURRENT_SCHEMA depends on the catalogs");
+            break;
+        default:
+            walk.reasons.add("CURRENT_DATE, CURRENT_TIMESTAMP and their kin depend on the time of the query");
+            break;
+    }
+}
+
+// A name that parse analysis turned into an object's number: only tables' are known to be followed.
+void check_constant(Walk& walk, const Const* constant) {
+    switch (constant->consttype) {
+        case REGPROCOID:
+        case REGPROCEDUREOID:
+        case REGOPEROID:
+        case REGOPERATOROID:
+        case REGTYPEOID:
+        case REGROLEOID:
+        case REGNAMESPACEOID:
+        case REGCOLLATIONOID:
+            walk.reasons.add("a constant of type %s is a name from the catalogs",
+                             format_type_be(constant->consttype));
+            break;
+        default:
+            break;
+    }
+}
+
+void check_variable(Walk& walk, const Var* variable) {
+    // tableoid is a table's identity; the others change without a write that anybody sees.
+    if (variable->varattno < 0 && variable->varattno != TableOidAttributeNumber) {
+        walk.reasons.add("system column %s is read",
+                         NameStr(SystemAttributeDefinition(variable->varattno)->attname));
+    }
+}
+
+void check_written_list(Walk& walk, List* expressions) {
+    ListCell* cell = nullptr;
+    foreach (cell, expressions) check_written(walk, exprType(static_cast<Node*>(lfirst(cell))));
+}
+
+// What only certain nodes have; functions are checked for all of them.
+void check_node(Walk& walk, Node* node) {
+    switch (nodeTag(node)) {
+        case T_SQLValueFunction:
+            check_value_function(walk, reinterpret_cast<SQLValueFunction*>(node));
+            break;
+        case T_NextValueExpr:
+            walk.reasons.add("nextval is volatile");
+            break;
+        case T_Const:
+            check_constant(walk, reinterpret_cast<Const*>(node));
+            break;
+        case T_Var:
+            check_variable(walk, reinterpret_cast<Var*>(node));
+            break;
+        case T_CoerceViaIO:
+            check_written(walk, type_of(reinterpret_cast<Node*>(reinterpret_cast<CoerceViaIO*>(node)->arg)));
+            check_read(walk, reinterpret_cast<CoerceViaIO*>(node)->resulttype);
+            break;
+        case T_XmlExpr:
+            check_written_list(walk, reinterpret_cast<XmlExpr*>(node)->named_args);
+            check_written_list(walk, reinterpret_cast<XmlExpr*>(node)->args);
+            break;
+#if PG_VERSION_NUM >= 160000
+        case T_JsonConstructorExpr:
+            check_written_list(walk, reinterpret_cast<JsonConstructorExpr*>(node)->args);
+            break;
+#endif
+#if PG_VERSION_NUM >= 170000
+        case T_JsonExpr:
+            check_read(walk, exprType(node));
+            break;
+#endif
+        default:
+            break;
+    }
+}
+
+// Types that occur: their definitions are dependencies, and whether a record of them can be written.
+void note_type(Walk& walk, Node* node) {
+    switch (nodeTag(node)) {
+        case T_Var:
+        case T_Const:
+        case T_Param:
+        case T_FuncExpr:
+        case T_RelabelType:
+        case T_CoerceToDomain:
+        case T_CoerceViaIO:
+        case T_ArrayCoerceExpr:
+        case T_ConvertRowtypeExpr:
+        case T_RowExpr:
+            break;
+        default:
+            return;
+    }
+    const Oid type = exprType(node);
+    walk.dependencies.add_type(type);
+    if (!OidIsValid(walk.first_unwritable) && text_output(type) == TextUse::refused) {
+        walk.first_unwritable = type;
+    }
+}
+
+// jsonb_to_record and its kin read text as the columns that the FROM item defines.
+void check_defined_columns(Walk& walk, const RangeTblFunction* function) {
+    auto* call = reinterpret_cast<FuncExpr*>(function->funcexpr);
+    if (call == nullptr || !IsA(call, FuncExpr)) return;
+    if (stable_use(call->funcid) != StableUse::reads_result || call->funcid >= FirstNormalObjectId) return;
+    ListCell* cell = nullptr;
+    foreach (cell, function->funccoltypes) check_read(walk, lfirst_oid(cell));
+}
+
+void check_query_node(Walk& walk, const Query* query) {
+    if (query->commandType != CMD_SELECT || query->hasModifyingCTE) {
+        walk.reasons.add("it changes data");
+    }
+    if (query->rowMarks != NIL) walk.reasons.add("it locks rows (FOR UPDATE or FOR SHARE)");
+}
+
+bool visit(Node* node, void* context) {
+    if (node == nullptr) return false;
+    auto& walk = *static_cast<Walk*>(context);
+    if (IsA(node, Query)) {
+        auto* query = reinterpret_cast<Query*>(node);
+        check_query_node(walk, query);
+        return pg::walk_query(query, visit, context, QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+    }
+    if (IsA(node, RangeTblEntry)) {
+        relation_check::check_entry(reinterpret_cast<RangeTblEntry*>(node), walk.reasons);
+        return false;
+    }
+    if (IsA(node, RangeTblFunction)) check_defined_columns(walk, reinterpret_cast<RangeTblFunction*>(node));
+    check_node(walk, node);
+    note_type(walk, node);
+    if (!IsA(node, CoerceViaIO)) {
+        walk.node = node;
+        (void)check_functions_in_node(node, check_function, context);
+    }
+    return pg::walk_expression(node, visit, context);
+}
+
+// The tables that the text names, before views are replaced.
+bool visit_named(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (IsA(node, Query)) {
+        return pg::walk_query(reinterpret_cast<Query*>(node), visit_named, context,
+                              QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+    }
+    if (IsA(node, RangeTblEntry)) {
+        const auto* entry = reinterpret_cast<RangeTblEntry*>(node);
+        if (entry->rtekind == RTE_RELATION) {
+            static_cast<Dependencies*>(context)->add_named_relation(entry->relid);
+        }
+        return false;
+    }
+    return pg::walk_expression(node, visit_named, context);
+}
+
+bool visit_raw(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (IsA(node, A_Const)) {
+        const auto* literal = reinterpret_cast<A_Const*>(node);
+        const char* text = pg::string_literal(literal);
+        if (text != nullptr) {
+            auto* found = static_cast<ClockLiterals*>(context);
+            if (has_clock_word(text)) found->locations = lappend_int(found->locations, literal->location);
+        }
+        return false;
+    }
+    return pg::walk_raw(node, visit_raw, context);
+}
+
+struct ClockConstants {
+    Reasons& reasons;
+    List* locations;
+};
+
+// Parse analysis has turned 'today' into a date: what it means now is not what it means tomorrow.
+bool visit_constants(Node* node, void* context) {
+    if (node == nullptr) return false;
+    auto& search = *static_cast<ClockConstants*>(context);
+    if (IsA(node, Query)) {
+        return pg::walk_query(reinterpret_cast<Query*>(node), visit_constants, context,
+                              QTW_IGNORE_JOINALIASES);
+    }
+    if (IsA(node, Const)) {
+        const auto* constant = reinterpret_cast<Const*>(node);
+        if (constant->location >= 0 && constant->consttype == TIMETZOID) {
+            search.reasons.add(
+                "a constant of type time with time zone may depend on today's daylight saving");
+        }
+        if (list_member_int(search.locations, constant->location) &&
+            text_input(constant->consttype) != TextUse::cacheable) {
+            search.reasons.add("'now', 'today' and their kin depend on the time of the query");
+        }
+        return false;
+    }
+    return pg::walk_expression(node, visit_constants, context);
+}
+
+void check_clock_literals(RawStmt* statement, Query* analyzed, Reasons& reasons) {
+    ClockLiterals literals;
+    (void)visit_raw(statement->stmt, &literals);
+    ClockConstants search{reasons, literals.locations};
+    (void)visit_constants(reinterpret_cast<Node*>(analyzed), &search);
+}
+
+// A cast to json that somebody made is called for values of his type.
+void check_json_cast(Walk& walk, Oid type) {
+    Oid function = InvalidOid;
+    if (type < FirstNormalObjectId) return;
+    if (find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC) {
+        (void)check_function(function, &walk);
+    }
+}
+
+void check_columns(Walk& walk, Query* query, PayloadFormat format) {
+    ListCell* cell = nullptr;
+    foreach (cell, query->targetList) {
+        const auto* column = static_cast<const TargetEntry*>(lfirst(cell));
+        if (column->resjunk) continue;
+        const Oid type = type_of(reinterpret_cast<Node*>(column->expr));
+        walk.dependencies.add_type(type);
+        if (format == PayloadFormat::pg_tuples) continue;
+        check_written(walk, type);
+        if (format == PayloadFormat::json) check_json_cast(walk, type);
+    }
+}
+
+}  // namespace
+
+RawStmt* check_statement(List* parse_trees, Reasons& reasons) {
+    if (parse_trees == NIL) {
+        reasons.add("it is empty");
+        return nullptr;
+    }
+    if (list_length(parse_trees) > 1) {
+        reasons.add("it holds %d statements, not one", list_length(parse_trees));
+        return nullptr;
+    }
+    auto* statement = linitial_node(RawStmt, parse_trees);
+    if (!IsA(statement->stmt, SelectStmt)) {
+        reasons.add("it is not a SELECT, VALUES, TABLE or WITH");
+        return nullptr;
+    }
+    const auto* select = reinterpret_cast<SelectStmt*>(statement->stmt);
+    while (select->op != SETOP_NONE) select = select->larg;
+    if (select->intoClause != nullptr) {
+        reasons.add("SELECT INTO makes a table");
+        return nullptr;
+    }
+    return statement;
+}
+
+Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, PayloadFormat format,
+                     Reasons& reasons, Dependencies& dependencies) {
+    Walk walk{reasons, dependencies, {}};
+    (void)visit_named(reinterpret_cast<Node*>(analyzed), &dependencies);
+    (void)visit(reinterpret_cast<Node*>(rewritten), &walk);
+    check_columns(walk, rewritten, format);
+    if (walk.writes_anonymous && OidIsValid(walk.first_unwritable)) {
+        reasons.add("the text of type %s depends on the catalogs or on an unknown function",
+                    format_type_be(walk.first_unwritable));
+    }
+    check_clock_literals(statement, analyzed, reasons);
+    return walk.findings;
+}
+
+void check_plan(PlannedStmt* plan, Reasons& reasons) {
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        relation_check::check_entry(static_cast<RangeTblEntry*>(lfirst(cell)), reasons);
+    }
+}
+
+void check_parameter(int number, Oid type, const char* text, Reasons& reasons) {
+    if (text == nullptr) return;
+    switch (text_input(type)) {
+        case TextUse::cacheable:
+            break;
+        case TextUse::of_clock:
+            if (has_clock_word(text) || getBaseType(type) == TIMETZOID) {
+                reasons.add("parameter $%d of type %s depends on the time of the query", number,
+                            format_type_be(type));
+            }
+            break;
+        case TextUse::anonymous:
+        case TextUse::refused:
+            reasons.add("parameter $%d of type %s is a name from the catalogs", number, format_type_be(type));
+            break;
+    }
+}
+
+}  // namespace query_check
+}  // namespace tiercache

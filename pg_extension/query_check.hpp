@@ -1,0 +1,50 @@
+// May a query's result be kept? All reasons against it, in words.
+#pragma once
+
+#include "pg_extension/dependencies.hpp"
+#include "pg_extension/pg.hpp"
+#include "shm_cache/entry.hpp"
+
+extern "C" {
+#include <nodes/parsenodes.h>
+#include <nodes/plannodes.h>
+}
+
+namespace tiercache {
+
+// Sentences' ends, e.g. "function random() is volatile"; palloc'ed, without duplicates.
+struct Reasons {
+    List* list = nullptr;
+
+    void add(const char* format, ...) pg_attribute_printf(2, 3);
+    [[nodiscard]] bool any() const noexcept { return list != nullptr; }
+    // "...; ...; ..."
+    [[nodiscard]] char* joined() const;
+    // Raises "query cannot be cached: ..." when there are any.
+    void raise_if_any() const;
+};
+
+namespace query_check {
+
+// Is it one SELECT, VALUES, TABLE or WITH? Returns its parse tree; nullptr when there are reasons.
+[[nodiscard]] RawStmt* check_statement(List* parse_trees, Reasons& reasons);
+
+// What check_query() found besides reasons.
+struct Findings {
+    // Functions that are not PostgreSQL's own may read tables: what they read is seen in this process only.
+    bool calls_user_functions = false;
+};
+
+// `analyzed` is the query as it was written, `rewritten` with views and policies in place. Adds the named
+// relations, the schemas and the types to `dependencies`. `format` says which form of the values is kept.
+[[nodiscard]] Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten,
+                                   PayloadFormat format, Reasons& reasons, Dependencies& dependencies);
+
+// Partitions and inheritance children come with the plan.
+void check_plan(PlannedStmt* plan, Reasons& reasons);
+
+// A parameter's text is a literal that parse analysis never saw.
+void check_parameter(int number, Oid type, const char* text, Reasons& reasons);
+
+}  // namespace query_check
+}  // namespace tiercache

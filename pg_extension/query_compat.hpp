@@ -1,0 +1,105 @@
+// Parser, planner and executor: the differences between server versions 14 to 18 on the query side.
+#pragma once
+
+#include "pg_extension/pg.hpp"
+
+extern "C" {
+#include <access/htup_details.h>
+#include <catalog/namespace.h>
+#include <executor/executor.h>
+#include <nodes/nodeFuncs.h>
+#include <parser/analyze.h>
+#include <utils/guc_tables.h>
+}
+
+namespace tiercache::pg {
+
+inline Query* analyze(RawStmt* statement, const char* text, Oid** parameter_types, int* parameter_count) {
+#if PG_VERSION_NUM >= 150000
+    return parse_analyze_varparams(statement, text, parameter_types, parameter_count, nullptr);
+#else
+    return parse_analyze_varparams(statement, text, parameter_types, parameter_count);
+#endif
+}
+
+inline void run_to_end(QueryDesc* query) {
+#if PG_VERSION_NUM >= 180000
+    ExecutorRun(query, ForwardScanDirection, 0);
+#else
+    ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
+inline MinimalTuple form_minimal_tuple(TupleDesc description, Datum* values, bool* is_null) {
+#if PG_VERSION_NUM >= 180000
+    return heap_form_minimal_tuple(description, values, is_null, 0);
+#else
+    return heap_form_minimal_tuple(description, values, is_null);
+#endif
+}
+
+// May the current role read what the plan reads? Raises the usual error when not.
+inline void check_plan_permissions(PlannedStmt* plan) {
+#if PG_VERSION_NUM >= 160000
+    (void)ExecCheckPermissions(plan->rtable, plan->permInfos, true);
+#else
+    (void)ExecCheckRTPerms(plan->rtable, true);
+#endif
+}
+
+using TreeWalker = bool (*)(Node*, void*);
+
+#if PG_VERSION_NUM < 160000
+// The walkers of older servers take a function without a prototype.
+inline auto unprototyped(TreeWalker walker) {
+    return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
+}
+#else
+inline auto unprototyped(TreeWalker walker) { return walker; }
+#endif
+
+inline bool walk_query(Query* query, TreeWalker walker, void* context, int flags) {
+    return query_tree_walker(query, unprototyped(walker), context, flags);
+}
+inline bool walk_expression(Node* node, TreeWalker walker, void* context) {
+    return expression_tree_walker(node, unprototyped(walker), context);
+}
+inline bool walk_raw(Node* node, TreeWalker walker, void* context) {
+    return raw_expression_tree_walker(node, unprototyped(walker), context);
+}
+
+// The text of a literal in a raw parse tree; nullptr when it is not a string.
+inline const char* string_literal(const A_Const* literal) {
+#if PG_VERSION_NUM >= 150000
+    if (literal->isnull || !IsA(&literal->val, String)) return nullptr;
+    return literal->val.sval.sval;
+#else
+    return literal->val.type == T_String ? literal->val.val.str : nullptr;
+#endif
+}
+
+// The description of a setting, which lives as long as the process; nullptr when there is none of that name.
+inline config_generic* find_setting(const char* name) {
+#if PG_VERSION_NUM >= 160000
+    return find_option(name, false, true, 0);
+#else
+    config_generic** all = get_guc_variables();
+    for (int i = 0; i < GetNumConfigOptions(); ++i) {
+        if (pg_strcasecmp(all[i]->name, name) == 0) return all[i];
+    }
+    return nullptr;
+#endif
+}
+
+// The resolved search path, and whether it is still what names are looked up in. Cheap to compare.
+#if PG_VERSION_NUM >= 170000
+using SearchPath = SearchPathMatcher;
+inline SearchPath* search_path_now(MemoryContext context) { return GetSearchPathMatcher(context); }
+inline bool is_search_path(SearchPath* path) { return SearchPathMatchesCurrentEnvironment(path); }
+#else
+using SearchPath = OverrideSearchPath;
+inline SearchPath* search_path_now(MemoryContext context) { return GetOverrideSearchPath(context); }
+inline bool is_search_path(SearchPath* path) { return OverrideSearchPathMatchesCurrent(path); }
+#endif
+
+}  // namespace tiercache::pg

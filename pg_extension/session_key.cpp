@@ -1,0 +1,234 @@
+#include "pg_extension/session_key.hpp"
+
+#include <cstring>
+
+#include "pg_extension/query_compat.hpp"
+#include "pg_extension/temp_names.hpp"
+
+extern "C" {
+#include <access/xlog.h>
+#include <catalog/pg_namespace.h>
+#include <common/cryptohash.h>
+#include <common/sha2.h>
+}
+
+namespace tiercache {
+
+namespace {
+
+// Settings that change rows, their text or what a query means; docs/api.md says why, and which are left out.
+constexpr const char* setting_names[] = {
+    // text of values, and how text is read
+    "TimeZone",
+    "timezone_abbreviations",
+    "DateStyle",
+    "IntervalStyle",
+    "extra_float_digits",
+    "bytea_output",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "client_encoding",
+    "xmlbinary",
+    "xmloption",
+    "quote_all_identifiers",
+    "array_nulls",
+    // what SQL means
+    "standard_conforming_strings",
+    "backslash_quote",
+    "transform_null_equals",
+    "default_text_search_config",
+    // which rows there are
+    "row_security",
+    "gin_fuzzy_search_limit",
+    "zero_damaged_pages",
+    "ignore_checksum_failure",
+    "restrict_nonsystem_relation_kind",
+};
+constexpr int setting_count = static_cast<int>(std::size(setting_names));
+
+// A setting, and the value that the digest was made of.
+struct Setting {
+    config_generic* description;
+    std::uint64_t scalar;
+    char* text;  // of a string setting; malloc'ed
+};
+
+struct SessionKey {
+    std::uint64_t system_identifier;
+    Oid database;
+    Oid role;
+    unsigned char digest[PG_SHA256_DIGEST_LENGTH];
+};
+static_assert(sizeof(SessionKey) == session_key_bytes);
+
+bool settings_found = false;
+Setting settings[setting_count];
+pg::SearchPath* search_path = nullptr;
+MemoryContext search_path_context = nullptr;
+std::uint64_t temp_generation = 0;
+bool key_valid = false;
+SessionKey key;
+
+void find_settings() {
+    if (settings_found) return;
+    for (int i = 0; i < setting_count; ++i) {
+        // Not every server version has every setting.
+        settings[i] = {pg::find_setting(setting_names[i]), 0, nullptr};
+    }
+    settings_found = true;
+}
+
+[[nodiscard]] const char* string_value(const config_generic* description) noexcept {
+    const char* text = *reinterpret_cast<const config_string*>(description)->variable;
+    return text != nullptr ? text : "";
+}
+
+[[nodiscard]] std::uint64_t scalar_value(const config_generic* description) noexcept {
+    switch (description->vartype) {
+        case PGC_BOOL:
+            return static_cast<std::uint64_t>(*reinterpret_cast<const config_bool*>(description)->variable);
+        case PGC_INT:
+            return static_cast<std::uint64_t>(*reinterpret_cast<const config_int*>(description)->variable);
+        case PGC_ENUM:
+            return static_cast<std::uint64_t>(*reinterpret_cast<const config_enum*>(description)->variable);
+        case PGC_REAL: {
+            std::uint64_t bits = 0;
+            std::memcpy(&bits, reinterpret_cast<const config_real*>(description)->variable, sizeof(bits));
+            return bits;
+        }
+        case PGC_STRING:
+            break;
+    }
+    return 0;
+}
+
+[[nodiscard]] bool settings_unchanged() noexcept {
+    for (const Setting& s : settings) {
+        if (s.description == nullptr) continue;
+        if (s.description->vartype == PGC_STRING) {
+            if (std::strcmp(s.text, string_value(s.description)) != 0) return false;
+        } else if (s.scalar != scalar_value(s.description)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+[[noreturn]] void raise_out_of_memory() {
+    ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+    pg_unreachable();
+}
+
+void remember_settings() {
+    for (Setting& s : settings) {
+        if (s.description == nullptr) continue;
+        if (s.description->vartype == PGC_STRING) {
+            char* copy = strdup(string_value(s.description));
+            if (copy == nullptr) raise_out_of_memory();
+            free(s.text);
+            s.text = copy;
+        } else {
+            s.scalar = scalar_value(s.description);
+        }
+    }
+}
+
+void remember_search_path() {
+    if (search_path_context == nullptr) {
+        search_path_context =
+            AllocSetContextCreate(TopMemoryContext, "tiercache search path", ALLOCSET_SMALL_SIZES);
+    }
+    search_path = nullptr;
+    MemoryContextReset(search_path_context);
+    search_path = pg::search_path_now(search_path_context);
+}
+
+struct Digest {
+    pg_cryptohash_ctx* context;
+    bool ok = true;
+
+    void add(const void* bytes, std::size_t size) {
+        ok = ok && pg_cryptohash_update(context, static_cast<const uint8*>(bytes), size) == 0;
+    }
+    void add_text(const char* text) { add(text, std::strlen(text) + 1); }
+    template <class T>
+    void add_value(const T& value) {
+        add(&value, sizeof(value));
+    }
+};
+
+void add_settings(Digest& digest) {
+    for (int i = 0; i < setting_count; ++i) {
+        const Setting& s = settings[i];
+        if (s.description == nullptr) continue;
+        digest.add_text(setting_names[i]);
+        if (s.description->vartype == PGC_STRING) {
+            digest.add_text(s.text);
+        } else {
+            digest.add_value(s.scalar);
+        }
+    }
+}
+
+// A session that has temporary tables looks names up as no other does; one whose temporary schema is empty
+// looks them up as if it had none.
+void add_search_path(Digest& digest, const temp_names::Names& temp) {
+    constexpr Oid temporary = InvalidOid;
+    if (search_path->addTemp && temp.any) digest.add_value(temporary);
+    if (search_path->addCatalog) digest.add_value(Oid{PG_CATALOG_NAMESPACE});
+    ListCell* cell = nullptr;
+    foreach (cell, search_path->schemas) {
+        const Oid schema = lfirst_oid(cell);
+        if (!isTempNamespace(schema)) {
+            digest.add_value(schema);
+        } else if (temp.any) {
+            digest.add_value(temporary);
+        }
+    }
+    if (temp.any) digest.add(temp.digest, sizeof(temp.digest));
+}
+
+void make_key() {
+    key_valid = false;
+    remember_settings();
+    remember_search_path();
+    const temp_names::Names& temp = temp_names::current();
+
+    Digest digest{pg_cryptohash_create(PG_SHA256)};
+    if (digest.context == nullptr) raise_out_of_memory();
+    digest.ok = pg_cryptohash_init(digest.context) == 0;
+    add_settings(digest);
+    add_search_path(digest, temp);
+    digest.ok = digest.ok && pg_cryptohash_final(digest.context, key.digest, sizeof(key.digest)) == 0;
+    pg_cryptohash_free(digest.context);
+    if (!digest.ok) ereport(ERROR, (errmsg("could not compute the session key's SHA-256")));
+
+    key.system_identifier = GetSystemIdentifier();
+    key.database = MyDatabaseId;
+    temp_generation = temp.generation;
+    key_valid = true;
+}
+
+}  // namespace
+
+std::span<const std::byte> session_key() {
+    find_settings();
+    // The temporary names first: reading them may change the resolved search path's generation.
+    if (!key_valid || temp_names::current().generation != temp_generation || !settings_unchanged() ||
+        !pg::is_search_path(search_path)) {
+        make_key();
+    }
+    key.role = GetUserId();
+    return std::as_bytes(std::span(&key, 1));
+}
+
+bool read_session_identity(std::span<const std::byte> bytes, SessionIdentity& identity) noexcept {
+    SessionKey read;
+    if (bytes.size() != sizeof(read)) return false;
+    std::memcpy(&read, bytes.data(), sizeof(read));
+    identity = {read.system_identifier, read.database, read.role};
+    return true;
+}
+
+}  // namespace tiercache

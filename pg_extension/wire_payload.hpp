@@ -1,0 +1,18 @@
+// pg_wire: RowDescription and DataRow messages of the PostgreSQL protocol, text format, byte for byte as a
+// client gets them from a simple query.
+#pragma once
+
+#include "pg_extension/pg.hpp"
+
+extern "C" {
+#include <lib/stringinfo.h>
+#include <nodes/plannodes.h>
+#include <tcop/dest.h>
+}
+
+namespace tiercache::wire_payload {
+
+// Receives the rows of `plan` and appends the messages to `out`, which the caller initialized.
+[[nodiscard]] DestReceiver* make_receiver(StringInfo out, PlannedStmt** plan);
+
+}  // namespace tiercache::wire_payload
