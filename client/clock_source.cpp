@@ -16,7 +16,7 @@ Status no_clock_status(bool ask_server, std::string_view name) {
 
 }  // namespace
 
-ClockSource::ClockSource(std::string name)
+ClockSource::ClockSource(const std::string& name)
     : ask_server_(name.empty()),
       name_(name == "none" ? std::string() : name),
       status_(no_clock_status(name.empty(), name)) {}

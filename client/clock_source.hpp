@@ -14,7 +14,7 @@ namespace tiercache {
 class ClockSource {
  public:
     // `name` as in Options::clock_name.
-    explicit ClockSource(std::string name);
+    explicit ClockSource(const std::string& name);
 
     // Maps the table that the options name; does nothing when the server is to tell it. Errors: those of
     // ClockFile::open.

@@ -211,11 +211,12 @@ Status PgConnection::explain(const Status& status) const {
                                                          "42883",   // undefined function
                                                          "42P01"};  // undefined table
     if (status.ok() || std::ranges::find(missing, sqlstate_) == missing.end()) return status;
-    return {StatusCode::query_failed,
-            std::string("the extension tiercache (or this release of it) is not in database \"") +
-                PQdb(connection_.get()) +
-                "\": set shared_preload_libraries = 'tiercache', restart the server, and run CREATE EXTENSION "
-                "tiercache in that database"};
+    return {
+        StatusCode::query_failed,
+        std::string("the extension tiercache (or this release of it) is not in database \"") +
+            PQdb(connection_.get()) +
+            "\": set shared_preload_libraries = 'tiercache', restart the server, and run CREATE EXTENSION "
+            "tiercache in that database"};
 }
 
 Status PgConnection::broken(const char* doing) {

@@ -28,7 +28,9 @@ std::optional<int> parse_port(std::string_view text) {
 std::optional<RedisAddress> parse_redis_address(std::string_view text) {
     constexpr std::string_view unix_scheme = "unix:";
     RedisAddress address;
-    if (text.starts_with(unix_scheme)) text.remove_prefix(unix_scheme.size());
+    const bool names_path = text.starts_with(unix_scheme);
+    if (names_path) text.remove_prefix(unix_scheme.size());
+    if (names_path && !text.starts_with('/')) return std::nullopt;
     if (text.starts_with('/')) {
         address.path = text;
         return address;

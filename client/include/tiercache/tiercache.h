@@ -25,6 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* NOLINTBEGIN(modernize-use-using): C has no other way. */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -141,5 +143,6 @@ TC_API const char* tc_version(void);
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(modernize-use-using) */
 
 #endif /* TIERCACHE_TIERCACHE_H */
