@@ -23,6 +23,9 @@ struct Key {
 // bypass_reason().
 [[nodiscard]] bool find(const Key& key, EntryView& entry);
 
+// As find(), but counts nothing and judges nothing but the bytes.
+[[nodiscard]] bool peek(const Key& key, EntryView& entry);
+
 // The payload, decompressed, behind `offset` palloc'ed bytes, MAXALIGNed when offset is. nullptr: no memory,
 // or the entry was corrupt.
 [[nodiscard]] std::byte* read_payload_at(const EntryView& entry, std::size_t offset);

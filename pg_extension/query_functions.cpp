@@ -3,13 +3,12 @@
 // Each looks its query up and serves a fresh entry, or runs the query and keeps what it returned. Where the
 // cache may not be used at all, the query is just run. No C++ object with a destructor lives in these frames.
 #include <algorithm>
-#include <cstring>
-#include <new>
 
 #include "pg_extension/boundary.hpp"
 #include "pg_extension/fill.hpp"
 #include "pg_extension/json_payload.hpp"
 #include "pg_extension/l4_cache.hpp"
+#include "pg_extension/query_arguments.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
@@ -19,10 +18,7 @@
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
-#include <catalog/pg_type.h>
 #include <funcapi.h>
-#include <mb/pg_wchar.h>
-#include <utils/array.h>
 #include <utils/builtins.h>
 
 PG_FUNCTION_INFO_V1(tiercache_query);
@@ -32,10 +28,6 @@ PG_FUNCTION_INFO_V1(tiercache_fetch);
 
 namespace tiercache {
 namespace {
-
-[[nodiscard]] std::string_view view_of(const text* sql) noexcept {
-    return {VARDATA_ANY(sql), VARSIZE_ANY_EXHDR(sql)};
-}
 
 [[nodiscard]] std::span<const std::byte> bytes_of(const StringInfoData& text) noexcept {
     return std::as_bytes(std::span(text.data, static_cast<std::size_t>(text.len)));
@@ -52,13 +44,6 @@ void count(pg_atomic_uint64& counter) noexcept { pg_atomic_fetch_add_u64(&counte
     if (bypass_reason() == nullptr) return true;
     count(shared::state().counters.bypasses);
     return false;
-}
-
-[[nodiscard]] Fill* new_fill(const FillRequest& request) {
-    auto* fill = static_cast<Fill*>(palloc(sizeof(Fill)));
-    new (fill) Fill();
-    fill->request = request;
-    return fill;
 }
 
 [[nodiscard]] EntryFields fields_of(const Fill& fill, const l4_cache::Key& key, bool keep) {
@@ -195,47 +180,6 @@ Datum query(FunctionCallInfo fcinfo) {
 
 // ---- fetch ----
 
-struct Parameters {
-    const char** texts;  // in the server's encoding; nullptr is NULL
-    QueryParam* key_texts;
-    std::size_t count;
-};
-
-// Clients make keys of the bytes they send: the key of a fetch holds text in the client's encoding.
-[[nodiscard]] std::string_view as_client_sent(const char* text, std::size_t size) {
-    const char* converted = pg_server_to_client(text, static_cast<int>(size));
-    return {converted, converted == text ? size : std::strlen(converted)};
-}
-
-[[nodiscard]] Parameters read_parameters(ArrayType* array) {
-    if (ARR_NDIM(array) > 1) {
-        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-                        errmsg("params must be a one-dimensional array, one element a parameter")));
-    }
-    Datum* elements = nullptr;
-    bool* nulls = nullptr;
-    int count = 0;
-    deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-    Parameters parameters{};
-    parameters.count = static_cast<std::size_t>(count);
-    parameters.texts = static_cast<const char**>(palloc0(sizeof(char*) * (parameters.count + 1)));
-    parameters.key_texts = static_cast<QueryParam*>(palloc(sizeof(QueryParam) * (parameters.count + 1)));
-    for (std::size_t i = 0; i < parameters.count; ++i) {
-        new (&parameters.key_texts[i]) QueryParam();
-        if (nulls[i]) continue;
-        const char* value = TextDatumGetCString(elements[i]);
-        parameters.texts[i] = value;
-        parameters.key_texts[i] = as_client_sent(value, std::strlen(value));
-    }
-    return parameters;
-}
-
-[[nodiscard]] l4_cache::Key key_of_fetch(const text* sql, const Parameters& parameters) {
-    const std::string_view text = view_of(sql);
-    return l4_cache::make_key(PayloadFormat::pg_wire, as_client_sent(text.data(), text.size()),
-                              {parameters.key_texts, parameters.count});
-}
-
 // The entry as it travels: without this host's clock.
 [[nodiscard]] Datum in_transit(std::span<std::byte> entry, const EntryLifetime& lifetime) {
     set_entry_lifetime(entry, l4_cache::lifetime_in_transit(lifetime, monotonic_ns()));
@@ -250,9 +194,8 @@ struct Parameters {
     return in_transit({room + VARHDRSZ, found.bytes.size()}, found.fields.lifetime);
 }
 
-[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const text* sql, const Parameters& parameters) {
-    Fill* fill =
-        new_fill({text_to_cstring(sql), PayloadFormat::pg_wire, {parameters.texts, parameters.count}});
+[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const text* sql, const QueryArguments& arguments) {
+    Fill* fill = new_fill({text_to_cstring(sql), PayloadFormat::pg_wire, {arguments.texts, arguments.count}});
     StringInfoData messages;
     initStringInfo(&messages);
     fill::run(*fill, wire_payload::make_receiver(&messages, &fill->plan));
@@ -275,13 +218,13 @@ struct Parameters {
 Datum fetch(FunctionCallInfo fcinfo) {
     shared::require();
     const text* sql = PG_GETARG_TEXT_PP(0);
-    const Parameters parameters = read_parameters(PG_GETARG_ARRAYTYPE_P(1));
-    const l4_cache::Key key = key_of_fetch(sql, parameters);
+    const QueryArguments arguments = read_arguments(PG_GETARG_ARRAYTYPE_P(1));
+    const l4_cache::Key key = key_of_fetch(sql, arguments);
     if (may_look_up()) {
         EntryView found;
         if (l4_cache::find(key, found)) return fetched_entry(found);
     }
-    return fill_entry(key, sql, parameters);
+    return fill_entry(key, sql, arguments);
 }
 
 }  // namespace

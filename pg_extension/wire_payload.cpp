@@ -119,4 +119,18 @@ DestReceiver* make_receiver(StringInfo out, PlannedStmt** plan) {
     return &receiver->functions;
 }
 
+std::uint64_t row_count(std::span<const std::byte> payload) noexcept {
+    constexpr std::size_t header = 5;
+    std::uint64_t rows = 0;
+    while (payload.size() >= header) {
+        std::uint32_t length = 0;
+        std::memcpy(&length, payload.data() + 1, sizeof(length));
+        const std::size_t whole = std::size_t{1} + pg_ntoh32(length);
+        if (whole < header || whole > payload.size()) break;
+        if (payload[0] == std::byte{'D'}) ++rows;
+        payload = payload.subspan(whole);
+    }
+    return rows;
+}
+
 }  // namespace tiercache::wire_payload

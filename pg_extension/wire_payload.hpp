@@ -2,6 +2,8 @@
 // client gets them from a simple query.
 #pragma once
 
+#include <span>
+
 #include "pg_extension/pg.hpp"
 
 extern "C" {
@@ -14,5 +16,8 @@ namespace tiercache::wire_payload {
 
 // Receives the rows of `plan` and appends the messages to `out`, which the caller initialized.
 [[nodiscard]] DestReceiver* make_receiver(StringInfo out, PlannedStmt** plan);
+
+// DataRow messages in a payload.
+[[nodiscard]] std::uint64_t row_count(std::span<const std::byte> payload) noexcept;
 
 }  // namespace tiercache::wire_payload
