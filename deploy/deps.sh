@@ -60,6 +60,7 @@ restore() {
     local default=/usr/share/postgresql-common/createcluster.conf
     if [[ ! -e $saved/createcluster.conf && -e $default ]]; then
         cp "$default" "$createcluster"
+        rm -f "$createcluster.ucf-dist"
     else
         put_back "$createcluster"
     fi
