@@ -96,7 +96,9 @@ void analyze_and_plan(Fill& fill) {
     if (statement == nullptr) return;
     Oid* types = nullptr;
     int type_count = 0;
-    Query* query = pg::analyze(statement, fill.request.sql, &types, &type_count);
+    // Parse analysis scribbles on its input, and the checks look at the parse tree.
+    Query* query =
+        pg::analyze(static_cast<RawStmt*>(copyObject(statement)), fill.request.sql, &types, &type_count);
     bind_parameters(fill, types, type_count);
 
     // Rewriting scribbles on its input.
