@@ -25,6 +25,11 @@ Result<SharedMemory> reuse(const std::string& name, std::size_t bytes, mode_t mo
         return Status(StatusCode::busy, "the clock table \"" + name +
                                             "\" is in use by another running server; set another name");
     }
+    // Locked an object that another authority has just replaced: the name is that one's now.
+    if (!opened->still_named(name)) {
+        return Status(StatusCode::busy,
+                      "the clock table \"" + name + "\" is being made by another server; set another name");
+    }
     if (opened->bytes().size() == bytes && opened->mode() == mode) return std::move(opened).value();
     if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     return Status(StatusCode::not_found);
@@ -33,6 +38,7 @@ Result<SharedMemory> reuse(const std::string& name, std::size_t bytes, mode_t mo
 }  // namespace
 
 Result<ClockFile> ClockFile::create(const std::string& name, std::uint32_t slot_count, mode_t mode) {
+    if (Status s = ClockTable::check_slot_count(slot_count); !s.ok()) return s;
     const std::size_t bytes = ClockTable::size_bytes(slot_count);
     Result<SharedMemory> memory = reuse(name, bytes, mode);
     const bool reused = memory.ok();

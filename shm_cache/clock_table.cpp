@@ -48,11 +48,13 @@ std::size_t ClockTable::size_bytes(std::uint32_t slot_count) noexcept {
     return sizeof(ClockTableHeader) + static_cast<std::size_t>(slot_count) * sizeof(ClockSlot);
 }
 
+Status ClockTable::check_slot_count(std::uint32_t slot_count) {
+    if (std::has_single_bit(slot_count) && slot_count <= max_slot_count) return Status();
+    return {StatusCode::invalid_argument, "the clock table's slot count must be a power of two up to 2^24"};
+}
+
 Result<ClockTable> ClockTable::format(std::span<std::byte> memory, std::uint32_t slot_count) {
-    if (!std::has_single_bit(slot_count) || slot_count > max_slot_count) {
-        return Status(StatusCode::invalid_argument,
-                      "the clock table's slot count must be a power of two up to 2^24");
-    }
+    if (Status s = check_slot_count(slot_count); !s.ok()) return s;
     if (memory.size() < size_bytes(slot_count)) {
         return Status(StatusCode::invalid_argument, "the memory is too small for the clock table");
     }

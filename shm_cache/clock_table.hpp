@@ -60,6 +60,9 @@ class ClockTable {
     // Bytes that a table of `slot_count` (a power of two) takes.
     [[nodiscard]] static std::size_t size_bytes(std::uint32_t slot_count) noexcept;
 
+    // A power of two up to 2^24. Error: invalid_argument.
+    static Status check_slot_count(std::uint32_t slot_count);
+
     // Makes an empty table in zeroed or reused memory. It vouches for nothing until restart() and
     // renew_lease().
     static Result<ClockTable> format(std::span<std::byte> memory, std::uint32_t slot_count);

@@ -1,8 +1,8 @@
 // A mapped POSIX shared-memory object (/dev/shm on Linux).
 //
 // Names look like "/tiercache.name". Space is reserved at creation, so that a full tmpfs is an error here and
-// not a SIGBUS later. An object is trusted only when it belongs to the caller, to root, or to the owner the
-// caller names; /dev/shm is world-writable, and anybody may have made a file of that name.
+// not a SIGBUS later. /dev/shm is world-writable: anybody may have made an object of that name. Who believes
+// what is in it looks at owner() first.
 #pragma once
 
 #include <sys/types.h>
@@ -30,7 +30,7 @@ class SharedMemory {
     // whatever the umask. Errors: already_exists, no_space, permission_denied, invalid_argument (name).
     static Result<SharedMemory> create(const std::string& name, std::size_t bytes, mode_t mode);
 
-    // Maps an existing object. Errors: not_found, permission_denied (also: a foreign owner), corrupt (empty).
+    // Maps an existing object. Errors: not_found, permission_denied, corrupt (empty).
     static Result<SharedMemory> open(const std::string& name, bool writable);
 
     // Errors: not_found, permission_denied. Those who have it mapped keep it.
