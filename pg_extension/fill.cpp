@@ -58,10 +58,14 @@ void in_query(Fill& fill, F body) {
 void check_parameter_count(const Fill& fill, int expected) {
     const auto given = static_cast<int>(fill.request.parameters.size());
     if (given == expected) return;
-    ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-             errmsg("the query has %d parameters ($1, $2, ...), but %d values were given", expected, given),
-             errhint("Give one value for each parameter: tiercache.fetch(sql, ARRAY['value', ...]).")));
+    const bool takes_parameters = fill.request.format == PayloadFormat::pg_wire;
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+         errmsg("wrong number of parameters: the query takes %d, but %d were given", expected, given),
+         takes_parameters
+             ? errhint("Give one value for each of $1, $2, ...: tiercache.fetch(sql, ARRAY['value', ...]).")
+             : errhint("Only tiercache.fetch takes parameters.")));
 }
 
 // As in the extended protocol: parameters arrive as text of the types that parse analysis found.
