@@ -69,6 +69,7 @@ struct EntryLifetime {
     [[nodiscard]] std::uint32_t age_ms_at(std::uint64_t now_ns) const noexcept;
     [[nodiscard]] bool expired_at(std::uint64_t now_ns) const noexcept;
     [[nodiscard]] bool refresh_due_at(std::uint64_t now_ns) const noexcept;
+    bool operator==(const EntryLifetime&) const = default;
 };
 
 // What an entry says of itself, apart from its bytes.
