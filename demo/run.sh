@@ -24,4 +24,4 @@ export PGHOST=$TC_PGHOST PGPORT=$TC_PGPORT PGUSER=$TC_PGUSER PGDATABASE=$TC_PGDA
 PSQL=$TC_PGBIN/psql tc_run demo/load.sh
 unset PGHOST PGPORT PGUSER PGDATABASE
 
-tc_run "$TC_BUILD/demo/demo" demo/queries
+tc_run "$TC_BUILD/demo/demo" demo/queries demo/writes --psql "$TC_PGBIN/psql" --segments "$(tc_shm_name app)"
