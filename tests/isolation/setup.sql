@@ -18,9 +18,9 @@ BEGIN
     RETURN answer || CASE WHEN tiercache_test.hits() > before THEN ' (hit)' ELSE ' (miss)' END;
 END $$;
 
--- isolationtester asks this function whether a step waits: a paused backend does.
-CREATE FUNCTION tiercache_test.core_is_blocked(pid int, others int[]) RETURNS boolean LANGUAGE internal STRICT AS
-    'pg_isolation_test_session_is_blocked';
-CREATE OR REPLACE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(int, int[]) RETURNS boolean
+-- isolationtester asks this function whether a step waits: a paused backend does. PostgreSQL calls a built-in function
+-- by its OID whatever pg_proc says, so the original moves away instead of being replaced.
+ALTER FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(int, int[]) RENAME TO tiercache_core_is_blocked;
+CREATE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(pid int, others int[]) RETURNS boolean
     LANGUAGE sql STRICT VOLATILE AS
-    'SELECT tiercache_test.is_paused($1) OR tiercache_test.core_is_blocked($1, $2)';
+    'SELECT tiercache_test.is_paused($1) OR pg_catalog.tiercache_core_is_blocked($1, $2)';

@@ -10,7 +10,8 @@ tiercache=$TC_BUILD/bin/tiercache
 clock() { "$tiercache" clock info --json "$(tc_shm_name "${2:-a}")" | sed -nE "s/^ *\"$1\": \"?([^\",]*)\"?,?$/\1/p"; }
 vouched() { [[ $(clock lease_left_ms "${1:-a}") -gt 0 ]]; }
 unvouched() { ! vouched "$@"; }
-backend() { tc_psql a -Atc "SELECT pid FROM pg_stat_activity WHERE backend_type = '$1'"; }
+# A process of the server by its title; those without a database are not in pg_stat_activity.
+server_process() { pgrep -P "${TC_PIDS[a]}" -f "$1"; }
 
 tc_psql a -q -c 'CREATE EXTENSION tiercache' -c 'CREATE TABLE t (v int)' -c 'INSERT INTO t VALUES (1)'
 read_t() { tc_psql a -Atc "SELECT tiercache.query_json('SELECT v FROM t')" | sed 's/[^0-9,]//g'; }
@@ -24,7 +25,7 @@ token=$(tc_psql a -Atc 'SELECT tiercache.token()')
 tc_check 'the clock is above the floor' test "$token" -ge "$floor"
 
 # A stopped worker vouches for nothing, until it goes on.
-worker=$(backend 'tiercache lease worker')
+worker=$(server_process 'tiercache lease worker')
 kill -STOP "$worker"
 tc_check 'the lease runs out while the worker is stopped' tc_wait_for 20 'no lease' unvouched
 kill -CONT "$worker"
@@ -33,7 +34,7 @@ tc_check 'and comes back' tc_wait_for 20 'a lease' vouched
 # A killed backend: PostgreSQL starts over in the same shared-memory object.
 before=$(stat -c %i "/dev/shm/${TC_CLOCK#/}")
 read_t >/dev/null
-kill -KILL "$(backend checkpointer)"
+kill -KILL "$(server_process checkpointer)"
 fresh_life() { [[ $(clock epoch) != "$epoch" ]] && vouched; }
 tc_check 'a crash starts a new epoch' tc_wait_for 60 'a new epoch' fresh_life
 tc_is "$(stat -c %i "/dev/shm/${TC_CLOCK#/}")" "$before" 'in the object that apps have mapped'
