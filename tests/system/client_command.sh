@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# The tiercache command: what it prints, and one sentence and an exit status for each mistake.
+# shellcheck disable=SC2016 # $1 in SQL is a parameter
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/lib/cluster.sh
+tc_workdir
+tc_pg_start main
+tc_redis_start redis
+tc_psql main -q <<'SQL'
+CREATE EXTENSION tiercache;
+CREATE TABLE t(id int, name text);
+INSERT INTO t VALUES (1, 'one'), (2, NULL), (3, E'two\nlines');
+CREATE TABLE secret(v int);
+CREATE ROLE guest LOGIN;
+SQL
+command=$TC_BUILD/bin/tiercache
+db="host=$TC_PGHOST user=$TC_PGUSER dbname=$TC_PGDATABASE"
+segment=$(tc_shm_name cli)
+json() { python3 -c "import json,sys; d = json.load(sys.stdin); print(($1))"; }
+quiet() { "$@" >/dev/null; }
+
+# fails STATUS PATTERN DESCRIPTION ARGS...: one line on standard error, nothing on standard output
+fails() {
+    local expected=$1 pattern=$2 description=$3 status=0 lines
+    shift 3
+    "$command" "$@" >"$TC_WORK/out" 2>"$TC_WORK/err" || status=$?
+    lines=$(wc -l <"$TC_WORK/err")
+    if [[ $status == "$expected" && $lines == 1 && ! -s $TC_WORK/out ]] && grep -qE -- "$pattern" "$TC_WORK/err"; then
+        tc_ok "$description"
+    else
+        tc_not_ok "$description"
+        echo "#   exit status $status, standard error:"
+        sed 's/^/#   /' "$TC_WORK/err"
+    fi
+}
+
+# ---- help ----
+for what in '' query stats entries segment 'segment create' 'segment info' 'segment remove' clock 'clock info'; do
+    # shellcheck disable=SC2086
+    tc_check "help: tiercache $what --help" quiet "$command" $what --help
+done
+tc_is "$("$command" --version)" 'tiercache 1.0.0' 'version'
+fails 2 'subcommand is required' 'no command'
+fails 2 'required' 'query without SQL' query
+fails 2 'not expected|subcommand' 'an unknown option' query --nonsense 'SELECT 1'
+fails 2 'class' 'an unknown class' query --class tepid 'SELECT 1'
+fails 2 'repeat' 'a number that is none' query --repeat many 'SELECT 1'
+
+# ---- segments ----
+fails 1 'no (segment|shared memory)' 'info of a missing segment' segment info "$segment"
+fails 1 'no (segment|shared memory)' 'remove of a missing segment' segment remove "$segment"
+fails 1 'not a shared-memory name' 'a name without a slash' segment create nonsense
+fails 1 'not a size' 'a size that is none' segment create "$segment" --size huge
+fails 1 'not a file mode' 'a mode that is none' segment create "$segment" --mode rw
+fails 1 'at most|not enough' 'a size that is too large' segment create "$segment" --size 4096GiB
+tc_check 'a failed create leaves nothing' test ! -e "/dev/shm$segment"
+tc_check 'create' quiet "$command" segment create "$segment" --size 8MiB --mode 0666
+fails 1 'already' 'create again' segment create "$segment"
+tc_is "$("$command" segment info --json "$segment" | json 'd["size_bytes"], d["items"]')" '(8388608, 0)' 'info --json'
+cp "/dev/shm$segment" "$TC_WORK/segment"
+foreign=$(tc_shm_name foreign)
+head -c 1000000 /dev/urandom >"/dev/shm$foreign"
+fails 1 'is not a|not a tiercache' 'foreign bytes' segment info "$foreign"
+fails 1 'is not a|not a tiercache' 'foreign bytes as L1' query --db "$db" --l1 "$foreign" 'SELECT 1'
+fails 1 'not a tiercache clock table' 'a clock file that is not one' clock info "$foreign"
+fails 1 'not a tiercache clock table' 'and as --clock' query --db "$db" --clock "$foreign" 'SELECT 1'
+fails 1 'no shared memory' 'a missing clock table' clock info "$(tc_shm_name nothing)"
+: >"/dev/shm$foreign"
+fails 1 'empty|half-way' 'an empty object' segment info "$foreign"
+tc_check 'is left as it was' test -e "/dev/shm$foreign"
+# The same segment, but of another layout version: the 32-bit word after the magic number.
+cp "$TC_WORK/segment" "/dev/shm$foreign"
+printf '\xff' | dd of="/dev/shm$foreign" bs=1 seek=8 conv=notrunc status=none
+fails 1 'version' 'a segment of another layout version' segment info "$foreign"
+rm "/dev/shm$foreign"
+
+# ---- queries ----
+export TIERCACHE_DB=$db TIERCACHE_L1=$segment TIERCACHE_L2=unix:$TC_REDIS_SOCKET
+tiers() { "$command" query --json "$@" | json 'd["tier"], d["freshness"], d["rows"]'; }
+sql='SELECT id, name FROM t ORDER BY id'
+tc_is "$(tiers "$sql")" "('l4', 'fresh', [[1, 'one'], [2, None], [3, 'two\\nlines']])" 'from PostgreSQL'
+tc_is "$(tiers "$sql")" "('l1', 'fresh', [[1, 'one'], [2, None], [3, 'two\\nlines']])" 'from the segment'
+tc_is "$(TIERCACHE_L1='' tiers "$sql")" "('l2', 'fresh', [[1, 'one'], [2, None], [3, 'two\\nlines']])" 'from Redis'
+tc_is "$("$command" query "$sql" | head -n 6)" "id  name
+--  ----------
+ 1  one
+ 2
+ 3  two\\nlines
+(3 rows)" 'as a table'
+tc_is "$(tiers -p 5 --null -p "it's" --param=-1 'SELECT $1::int, $2::text, $3::text, $4::float8')" \
+    "('l4', 'fresh', [[5, None, \"it's\", -1.0]])" 'parameters in their order, and NULL'
+tc_is "$("$command" query --json --repeat 5 "$sql" | json 'd["latency_us"]["l1"]["calls"]')" 5 '--repeat'
+tc_psql main -qc "UPDATE t SET name = 'uno' WHERE id = 1"
+tc_is "$("$command" query --max-staleness 60 "$sql" | sed -n '3p;$p' | cut -c1-30)" " 1  one
+last answer: stale from l1, ag" '--max-staleness'
+tc_is "$("$command" query "$sql" | sed -n 3p)" ' 1  uno' 'a commit shows in the next read'
+fails 1 '42601' 'wrong SQL' query 'SELEC'
+fails 1 'SQLSTATE' 'too few parameters' query 'SELECT $1::int'
+fails 1 'SQLSTATE' 'too many parameters' query -p 1 'SELECT 1'
+fails 1 '42501' 'no permission' query --db "$db user=guest" 'SELECT * FROM secret'
+fails 1 'could not connect' 'no server' query --db 'host=/nonexistent' --l1 '' 'SELECT 1'
+fails 1 'connection string' 'a wrong connection string' query --db nonsense 'SELECT 1'
+fails 1 'Redis address' 'a wrong Redis address' query --l2 redis:// 'SELECT 1'
+fails 1 'deadline|in time' 'a timeout' query --timeout 0.2 'SELECT count(*) FROM generate_series(1, 1000000000)'
+if ((EUID == 0)); then
+    "$command" segment remove "$segment"
+    "$command" segment create "$segment" --size 8MiB >/dev/null
+    cp "$command" "$TC_WORK/tiercache"
+    tc_check 'no permission on a segment' bash -c \
+        '! setpriv --reuid nobody --clear-groups "$0" segment info "$1" 2>"$2" && grep -qi "permission" "$2"' \
+        "$TC_WORK/tiercache" "$segment" "$TC_WORK/err"
+fi
+
+# ---- views ----
+"$command" query "$sql" >/dev/null
+tc_is "$("$command" stats --json | json '"hits" in d["l4"], d["l1"]["items"] > 0')" '(True, True)' 'stats'
+tc_check 'stats as a table' quiet "$command" stats
+tc_is "$("$command" entries --json | json 'd["l1"][0]["sql"], any(e["sql"] == d["l1"][0]["sql"] for e in d["l4"])')" \
+    "('$sql', True)" 'entries'
+tc_check 'entries as a table' quiet "$command" entries --limit 1
+tc_is "$("$command" clock info "$TC_CLOCK" --json | json 'd["vouched_for"]')" True 'clock info'
+tc_psql main -qc 'CREATE DATABASE bare'
+for view in stats entries; do
+    fails 1 'CREATE EXTENSION tiercache' "$view without the extension" "$view" --db "$db dbname=bare"
+done
+
+# ---- the options file ----
+cat >"$TC_WORK/options.toml" <<TOML
+[l4]
+conninfo = "$db"
+TOML
+unset TIERCACHE_DB TIERCACHE_L1 TIERCACHE_L2
+tc_is "$(tiers --config "$TC_WORK/options.toml" "$sql")" "('l4', 'fresh', [[1, 'uno'], [2, None], [3, 'two\\nlines']])" \
+    '--config'
+quiet tiers --config "$TC_WORK/options.toml" --set "l1.name=$segment" "$sql"
+tc_is "$(tiers --config "$TC_WORK/options.toml" --set "l1.name=$segment" "$sql")" \
+    "('l1', 'fresh', [[1, 'uno'], [2, None], [3, 'two\\nlines']])" '--set'
+fails 1 'could not read' 'a missing file' query --config "$TC_WORK/nothing.toml" 'SELECT 1'
+echo 'l9 = 1' >"$TC_WORK/options.toml"
+fails 1 'no option l9' 'an unknown option in it' query --config "$TC_WORK/options.toml" 'SELECT 1'
+fails 1 'KEY=VALUE' '--set without a value' query --set l1.name 'SELECT 1'
+tc_check 'remove' "$command" segment remove "$segment"
+tc_check 'is gone' test ! -e "/dev/shm$segment"
+tc_done
