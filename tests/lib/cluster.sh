@@ -163,6 +163,7 @@ tc_spawn() {
     # The new credentials would clear the death signal: it is set after them, by the last link of the chain.
     (tc_exec_as_pg setpriv --pdeathsig INT "$@") >>"$TC_WORK/$name/server.log" 2>&1 </dev/null &
     TC_PIDS[$name]=$!
+    disown # no word from bash when a test kills it
 }
 
 tc_server_folder() {
@@ -176,7 +177,6 @@ tc_stop_server() {
     local name=$1 pid=${TC_PIDS[$1]:-}
     if [[ -n $pid ]]; then
         tc_end_process "$pid" "$2" 60
-        wait "$pid" 2>/dev/null || :
         unset "TC_PIDS[$name]"
     fi
 }
@@ -248,7 +248,7 @@ tc_pg_start() {
     done | tc_as_pg tee -a "$TC_WORK/$name/data/postgresql.conf" >/dev/null
     tc_spawn "$name" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
     local deadline=$((SECONDS + 60))
-    until "$TC_PGBIN/pg_isready" -q -h "$TC_WORK/$name" -p 5432; do
+    until "$TC_PGBIN/pg_isready" -q -h "$TC_WORK/$name" -p 5432 -U postgres -d postgres; do
         if ! tc_alive "${TC_PIDS[$name]}" || ((SECONDS > deadline)); then
             tail -n 30 "$TC_WORK/$name/server.log" >&2
             echo "error: the private cluster '$name' did not start, see above" >&2

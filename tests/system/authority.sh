@@ -81,8 +81,20 @@ refused() {
 tc_check 'two servers never share a clock table' refused b 'in use by another running server' \
     tiercache.clock_name="$TC_CLOCK"
 tc_check 'the first one goes on' tc_psql a -q -c 'SELECT 1' -o /dev/null
-tc_check 'a clock table that others could write is refused' refused c 'Use 0600' tiercache.clock_mode=0666
-tc_check 'a name with a folder in it is refused' refused d 'Use a slash' tiercache.clock_name=/a/b
+# PostgreSQL warns of a bad value in its configuration file and goes on with the default.
+not_used() {
+    local name=$1 pattern=$2
+    shift 2
+    tc_pg_start "$name" "$@" >/dev/null 2>&1 && grep -qE "$pattern" "$TC_WORK/$name/server.log"
+}
+tc_check 'a clock table that others could write is refused' not_used c 'Use 0600' tiercache.clock_mode=0666
+tc_is "$(stat -c %a "/dev/shm/$(basename "$(tc_shm_name c)")")" 644 'and has the default permissions'
+tc_pg_stop c
+tc_check 'a name with a folder in it is refused' not_used d 'Use a slash' tiercache.clock_name=/a/b
+default_name=$(tc_psql d -Atc 'SHOW tiercache.clock_name')
+tc_check 'and a default name is used' test -e "/dev/shm/${default_name#/}"
+tc_pg_stop d
+rm -f "/dev/shm/${default_name#/}"
 printf 'rubbish' >"$TC_WORK/rubbish"
 tc_pg_stop a
 tc_as_pg cp "$TC_WORK/rubbish" "$TC_WORK/a/data/tiercache.clock"
