@@ -193,7 +193,7 @@ TIDY_FLAGS = $(BASE_FLAGS)
 build/lint/pg_extension/%.ok: TIDY_FLAGS = $(filter-out $(PG_INCLUDE),$(BASE_FLAGS:-isystem=)) \
                                            -isystem $(shell $(PG_CONFIG) --includedir-server) \
                                            -DTIERCACHE_PAUSE_POINTS -Wno-register
-build/lint/%.ok: %.cpp .clang-tidy | $(PREREQUISITES)
+build/lint/%.ok: %.cpp $(wildcard .clang-tidy */.clang-tidy) | $(PREREQUISITES)
 	@mkdir -p $(@D)
 	@echo clang-tidy $<
 	@clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log || { cat $@.log >&2; exit 1; }
