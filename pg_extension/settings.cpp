@@ -43,6 +43,7 @@ bool check_clock_name(char** value, void** /*extra*/, GucSource /*source*/) {
 const config_enum_entry mutant_names[] = {{"none", static_cast<int>(Mutant::none), false},
                                           {"late_stamp", static_cast<int>(Mutant::late_stamp), false},
                                           {"no_writers", static_cast<int>(Mutant::no_writers), false},
+                                          {"no_versions", static_cast<int>(Mutant::no_versions), false},
                                           {"no_check", static_cast<int>(Mutant::no_check), false},
                                           {nullptr, 0, false}};
 #endif

@@ -15,7 +15,7 @@ extern int min_cost;           // tiercache.min_cost, in units of the planner: c
 
 #ifdef TIERCACHE_PAUSE_POINTS
 // Deliberately broken variants of the freshness rule, which the race tests must catch.
-enum class Mutant : int { none, late_stamp, no_writers, no_check };
+enum class Mutant : int { none, late_stamp, no_writers, no_versions, no_check };
 extern int mutant;  // tiercache.mutant
 #endif
 

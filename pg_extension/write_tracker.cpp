@@ -92,6 +92,14 @@ void collect_from_locks() {
 #endif
 }
 
+[[nodiscard]] bool moves_versions() {
+#ifdef TIERCACHE_PAUSE_POINTS
+    return settings::mutant != static_cast<int>(settings::Mutant::no_versions);
+#else
+    return true;
+#endif
+}
+
 // Cannot fail.
 void mark_all() noexcept {
     if (!transaction.ddl.empty() || transaction.resets) {
@@ -169,7 +177,7 @@ void after_commit() noexcept {
     if (transaction.marked) {
         for (const std::uint32_t slot : transaction.changed.slots()) {
             if (!marks_writers()) clock.begin_write(slot);
-            clock.end_write(slot, now);
+            clock.end_write(slot, moves_versions() ? now : 0);
         }
         pause_point(PausePoint::commit_done);
     }
