@@ -1,6 +1,7 @@
 // The SQL functions that steer and identify: session_key, token, invalidate, reset, check_preload.
 #include <cstring>
 
+#include "pg_extension/ancestors.hpp"
 #include "pg_extension/boundary.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -49,7 +50,10 @@ void invalidate(Oid relation) {
         ereport(ERROR,
                 (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
     }
+    // As a write to it would.
+    const ancestors::Family family = ancestors::of(relation);
     write_tracker::note_change(relation_tag(relation));
+    for (const Oid ancestor : family.ancestors) write_tracker::note_change(relation_tag(ancestor));
 }
 
 void reset() {

@@ -305,6 +305,8 @@ void note_type(Walk& walk, Node* node) {
     }
     const Oid type = exprType(node);
     walk.dependencies.add_type(type);
+    // Its input, output and check functions may be somebody's.
+    if (type >= FirstNormalObjectId) walk.findings.calls_user_functions = true;
     if (!OidIsValid(walk.first_unwritable) && text_output(type) == TextUse::refused) {
         walk.first_unwritable = type;
     }

@@ -31,7 +31,7 @@ namespace query_check {
 
 // What check_query() found besides reasons.
 struct Findings {
-    // Functions that are not PostgreSQL's own may read tables: what they read is seen in this process only.
+    // Functions and types that are not PostgreSQL's own may read tables: seen in this process only.
     bool calls_user_functions = false;
 };
 

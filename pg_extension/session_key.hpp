@@ -27,7 +27,8 @@ struct SessionIdentity {
     Oid database;
     Oid role;
 };
-// False when `key` is not one.
-[[nodiscard]] bool read_session_identity(std::span<const std::byte> key, SessionIdentity& identity) noexcept;
+// False when `bytes` are not one.
+[[nodiscard]] bool read_session_identity(std::span<const std::byte> bytes,
+                                         SessionIdentity& identity) noexcept;
 
 }  // namespace tiercache
