@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -59,10 +60,15 @@ void require(const Status& status) {
 
 // ---- the work ------------------------------------------------------------------------------------
 
-std::string key_of(std::size_t i) {
-    char text[32];
-    std::snprintf(text, sizeof(text), "user:%08zu:profile", i);
-    return text;
+struct Key {
+    std::array<char, 24> bytes;
+    [[nodiscard]] std::string_view text() const { return {bytes.data(), 21}; }
+};
+
+Key key_of(std::size_t i) {
+    Key key{};
+    std::snprintf(key.bytes.data(), key.bytes.size(), "user:%08zu:profile", i % key_count);
+    return key;
 }
 
 std::vector<std::uint32_t> zipf_sequence(std::size_t count, std::uint64_t seed) {
@@ -96,10 +102,10 @@ std::vector<std::byte> entry_of(std::size_t i, std::uint64_t epoch, std::uint64_
     fields.epoch = epoch;
     fields.stamp = stamp;
     fields.lifetime = {.received_at_ns = monotonic_ns(), .hard_ttl_ms = 3'600'000};
-    const std::string key = key_of(i);
-    std::vector<std::byte> entry(encoded_entry_bound(std::size(tags), key.size(), payload.size()));
-    const Result<std::size_t> size =
-        encode_entry(fields, tags, std::as_bytes(std::span(key)), payload, entry);
+    const Key key = key_of(i);
+    const auto key_bytes = std::as_bytes(std::span(key.text()));
+    std::vector<std::byte> entry(encoded_entry_bound(std::size(tags), key_bytes.size(), payload.size()));
+    const Result<std::size_t> size = encode_entry(fields, tags, key_bytes, payload, entry);
     require(size.ok(), "could not encode an entry");
     entry.resize(*size);
     return entry;
@@ -239,13 +245,15 @@ class Redis {
 
 // Appends the nanoseconds a hit took in each of `batches` batches.
 template <class Hit>
-void measure(const std::vector<std::string>& keys, std::span<const std::uint32_t> sequence, std::size_t batch,
+void measure(const std::vector<Key>& keys, std::span<const std::uint32_t> sequence, std::size_t batch,
              std::size_t batches, std::vector<double>& out, Hit hit) {
     unsigned sum = 0;
+    // The keys of a batch lie at hand, as a key does that a program has just made.
+    std::vector<Key> at_hand(batch);
     for (std::size_t b = 0; b < batches; ++b) {
-        const std::span<const std::uint32_t> part = sequence.subspan(b * batch, batch);
+        for (std::size_t i = 0; i < batch; ++i) at_hand[i] = keys[sequence[b * batch + i]];
         const std::uint64_t begin = monotonic_ns();
-        for (const std::uint32_t key : part) sum += hit(keys[key]);
+        for (const Key& key : at_hand) sum += hit(key.text());
         const std::uint64_t end = monotonic_ns();
         out.push_back(static_cast<double>(end - begin) / static_cast<double>(batch));
     }
@@ -260,12 +268,12 @@ double median(std::vector<double> values) {
 void run() {
     L1 l1;
     Redis redis;
-    std::vector<std::string> keys;
+    std::vector<Key> keys;
     for (std::size_t i = 0; i < key_count; ++i) {
         keys.push_back(key_of(i));
         const std::vector<std::byte> entry = entry_of(i, L1::epoch, L1::stamp);
         l1.put(entry);
-        redis.set(keys.back(), entry);
+        redis.set(keys.back().text(), entry);
     }
     const std::vector<std::uint32_t> sequence = zipf_sequence(l1_batch * l1_batches, 1);
     const auto l1_hit = [&l1](std::string_view key) { return l1.hit(key); };

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <boost/interprocess/mapped_region.hpp>
 #include <boost/interprocess/shared_memory_object.hpp>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 namespace bip = boost::interprocess;
@@ -50,6 +52,45 @@ Status failure(const std::string& doing, const std::string& name, int error) {
 Status failure(const std::string& doing, const std::string& name, const bip::interprocess_exception& e) {
     const int native = e.get_native_error();
     return failure(doing, name, native != 0 ? native : EIO);
+}
+
+constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
+
+// An address where huge pages of the object can be mapped as such: a multiple of their size. Nullptr for
+// small objects, or when there is no such room: the kernel chooses then. A hint, which a racing thread may
+// take first.
+void* address_for_huge_pages(std::size_t bytes) noexcept {
+    if (bytes < huge_page_bytes) return nullptr;
+    void* room =
+        mmap(nullptr, bytes + huge_page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return nullptr;
+    munmap(room, bytes + huge_page_bytes);
+    const auto at = reinterpret_cast<std::uintptr_t>(room);
+    return reinterpret_cast<void*>((at + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes);
+}
+
+bip::mapped_region map(const bip::shared_memory_object& object, bip::mode_t access, std::size_t bytes) {
+    if (void* address = address_for_huge_pages(bytes); address != nullptr) {
+        try {
+            return {object, access, 0, bytes, address};
+        } catch (const bip::interprocess_exception&) {
+            // Taken meanwhile.
+        }
+    }
+    return {object, access};
+}
+
+// Makes huge pages of the object's pages, for all who map it, where the system gives any (Linux 6.1). A
+// reader of scattered items spends a third of its time on page tables otherwise.
+void use_huge_pages(const bip::mapped_region& region) noexcept {
+#ifdef MADV_COLLAPSE
+    const std::size_t whole = region.get_size() / huge_page_bytes * huge_page_bytes;
+    if (whole == 0) return;
+    (void)madvise(region.get_address(), whole, MADV_HUGEPAGE);
+    (void)madvise(region.get_address(), whole, MADV_COLLAPSE);
+#else
+    (void)region;
+#endif
 }
 
 }  // namespace
@@ -103,7 +144,8 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t b
         return undo(failure("reserve", name, error));
     }
     try {
-        impl->region = bip::mapped_region(impl->object, bip::read_write);
+        impl->region = map(impl->object, bip::read_write, bytes);
+        use_huge_pages(impl->region);
     } catch (const bip::interprocess_exception& e) {
         return undo(failure("map", name, e));
     }
@@ -129,7 +171,7 @@ Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) 
                       "shared memory \"" + name + "\" is empty; its maker failed half-way: remove it");
     }
     try {
-        impl->region = bip::mapped_region(impl->object, access);
+        impl->region = map(impl->object, access, static_cast<std::size_t>(impl->info.st_size));
     } catch (const bip::interprocess_exception& e) {
         return failure("map", name, e);
     }

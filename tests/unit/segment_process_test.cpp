@@ -186,6 +186,19 @@ TEST_F(ProcessTest, APinLivesAsLongAsItsProcess) {
     EXPECT_GT(in.blocks.state(open.block).generation, open.generation);
 }
 
+// A process does not see its own lock: its threads' pins hold all the same.
+TEST_F(ProcessTest, APinOfOnesOwnHoldsToo) {
+    const Inside in = inside();
+    ProcessTable table = join(in, name_);
+    const BlockLife open = in.blocks.open_block();
+    std::optional<Pin> pin = table.pin(open);
+    ASSERT_TRUE(pin);
+    EXPECT_TRUE(table.pinned(open));
+    EXPECT_FALSE(table.dead(table.self()));
+    pin.reset();
+    EXPECT_FALSE(table.pinned(open));
+}
+
 TEST_F(ProcessTest, ABlockInReclamationChangesHandsWhenItsOwnerDies) {
     fill(inside().blocks.count() - 3);
     const Inside in = inside();
