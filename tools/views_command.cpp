@@ -74,6 +74,7 @@ nlohmann::ordered_json json_rows(const PgResult& result) {
             const std::string text(result.text(r, c));
             if (result.is_null(r, c)) continue;
             value = text;
+            if (result.column_type(c) == 16) value = text == "t";  // boolean
             if (!is_number_type(result.column_type(c))) continue;
             // NaN and Infinity are no JSON numbers.
             nlohmann::ordered_json number = nlohmann::ordered_json::parse(text, nullptr, false);
@@ -86,12 +87,14 @@ nlohmann::ordered_json json_rows(const PgResult& result) {
 
 std::string table_of(const PgResult& result) {
     std::vector<Table::Column> columns;
+    columns.reserve(static_cast<std::size_t>(result.column_count()));
     for (int c = 0; c < result.column_count(); ++c) {
         columns.push_back({result.column_name(c), is_number_type(result.column_type(c))});
     }
     Table table(std::move(columns));
     for (int r = 0; r < result.row_count(); ++r) {
         std::vector<std::string> row;
+        row.reserve(static_cast<std::size_t>(result.column_count()));
         for (int c = 0; c < result.column_count(); ++c) row.emplace_back(result.text(r, c));
         table.add(std::move(row));
     }
@@ -153,7 +156,7 @@ std::string describe_key(std::span<const std::byte> key, std::size_t& params) {
     if (take_u32(session) && session <= key.size() - at) {
         at += session;
         if (take_u32(sql) && sql <= key.size() - at) {
-            const std::string text(reinterpret_cast<const char*>(key.data()) + at, sql);
+            std::string text(reinterpret_cast<const char*>(key.data()) + at, sql);
             at += sql;
             if (take_u32(count)) {
                 params = count;

@@ -409,6 +409,10 @@ void test_deadlines(const Setup& setup) {
     busy.join();
 }
 
+void flip_bit(char& byte, unsigned bit) {
+    byte = static_cast<char>(static_cast<unsigned char>(byte) ^ (1U << bit));
+}
+
 void test_hostile_redis(const Setup& setup) {
     Redis redis(setup.redis);
     Cache cache = open(options_of(setup, "", true));
@@ -427,7 +431,7 @@ void test_hostile_redis(const Setup& setup) {
         if (round % 3 == 0)
             bad.resize(random() % bad.size());
         else
-            bad[random() % bad.size()] ^= static_cast<char>(1U << (random() % 8));
+            flip_bit(bad[random() % bad.size()], random() % 8);
         redis.run({"SET", key, bad, "PX", "60000"});
         const std::string got = ask(cache, sql);
         right = right && got.ends_with("fresh " + value);
@@ -510,6 +514,7 @@ void test_threads(const Setup& setup) {
     std::atomic<int> wrong{0};
     std::atomic<int> reads{0};
     std::vector<std::thread> readers;
+    readers.reserve(6);
     for (int t = 0; t < 6; ++t) {
         readers.emplace_back([&, t] {
             Answer answer;

@@ -30,7 +30,7 @@ inline void put_u32(std::string& out, std::uint32_t v) {
 
 class WirePayload {
  public:
-    explicit WirePayload(std::initializer_list<std::pair<std::string_view, std::uint32_t>> columns) {
+    WirePayload(std::initializer_list<std::pair<std::string_view, std::uint32_t>> columns) {
         std::string body;
         put_u16(body, static_cast<std::uint32_t>(columns.size()));
         for (const auto& [name, type] : columns) {
