@@ -9,6 +9,11 @@ namespace tiercache {
 
 namespace {
 
+// As std::ranges::equal, which takes std::byte one by one.
+bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
 // Why tier L1 or L2 passed a call on.
 Counter miss_counter(Tier tier, Judgement judgement) noexcept {
     const bool l1 = tier == Tier::l1;
@@ -91,7 +96,7 @@ bool Cache::Impl::read_l1(Call& call) noexcept {
     }
     EntryView entry;
     // Other processes write the segment: its promise about the key is checked here again.
-    if (decode_entry(bytes, entry) != StatusCode::ok || !std::ranges::equal(entry.key, call.key)) {
+    if (decode_entry(bytes, entry) != StatusCode::ok || !same_bytes(entry.key, call.key)) {
         counters_.add(Counter::l1_malformed);
         return false;
     }
@@ -124,7 +129,7 @@ bool Cache::Impl::read_l2(Call& call) noexcept {
     EntryView entry;
     const bool ours = decode_entry(found.value, entry) == StatusCode::ok &&
                       entry.bytes.size() == found.value.size() && entry_checksum_ok(entry) &&
-                      std::ranges::equal(entry.key, call.key) && (entry.fields.flags & entry_no_store) == 0;
+                      same_bytes(entry.key, call.key) && (entry.fields.flags & entry_no_store) == 0;
     const std::uint32_t stored_ttl_ms = ours ? entry.fields.lifetime.hard_ttl_ms : ttl_never_ms;
     if (stored_ttl_ms == ttl_never_ms || found.ttl_left_ms > stored_ttl_ms) {
         counters_.add(Counter::l2_malformed);
@@ -207,10 +212,10 @@ Status Cache::Impl::take_l4_entry(Call& call, PgConnection& connection, const Pg
 }
 
 bool Cache::Impl::check_key(Call& call, PgConnection& connection, std::span<const std::byte> entry_key) {
-    if (!call.key.empty() && std::ranges::equal(entry_key, call.key)) return true;
+    if (!call.key.empty() && same_bytes(entry_key, call.key)) return true;
     const std::span<const std::byte> session_key = session_key_in(entry_key);
-    if (!build_key(call, session_key).ok() || !std::ranges::equal(entry_key, call.key)) return false;
-    if (!std::ranges::equal(connection.session_key, session_key)) {
+    if (!build_key(call, session_key).ok() || !same_bytes(entry_key, call.key)) return false;
+    if (!same_bytes(connection.session_key, session_key)) {
         connection.session_key.assign(session_key.begin(), session_key.end());
     }
     adopt(session_key);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -146,7 +147,15 @@ Status print_as_table(const Answer& answer, const Timing& timing) {
     return print(out);
 }
 
+// When this process ends before its query, by Ctrl-C say, PostgreSQL notices within a second and ends it too.
+void let_server_notice_our_end() {
+    const char* given = std::getenv("PGOPTIONS");
+    const std::string options = (given == nullptr ? "" : std::string(given) + " ");
+    (void)setenv("PGOPTIONS", (options + "-c client_connection_check_interval=1000").c_str(), 1);
+}
+
 Status run_query(const QueryCommand& command) {
+    let_server_notice_our_end();
     Result<Options> options = command.places.options();
     if (!options.ok()) return options.status();
     QueryOptions query_options;

@@ -103,6 +103,16 @@ fails 1 'could not connect' 'no server' query --db 'host=/nonexistent' --l1 '' '
 fails 1 'connection string' 'a wrong connection string' query --db nonsense 'SELECT 1'
 fails 1 'Redis address' 'a wrong Redis address' query --l2 redis:// 'SELECT 1'
 fails 1 'deadline|in time' 'a timeout' query --timeout 0.2 'SELECT count(*) FROM generate_series(1, 1000000000)'
+slow_queries() {
+    tc_psql main -Atc "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%fetch%' AND pid <> pg_backend_pid() AND state = 'active'"
+}
+count_is() { [[ $(slow_queries) == "$1" ]]; }
+"$command" query 'SELECT count(*) FROM generate_series(1, 2000000000)' >/dev/null 2>&1 &
+slow=$!
+TC_CHILDREN+=("$slow")
+tc_check 'a long query runs' tc_wait_for 30 'it runs' count_is 1
+kill -TERM "$slow"
+tc_check 'and ends in PostgreSQL soon after its client' tc_wait_for 30 'it ends' count_is 0
 if ((EUID == 0)); then
     "$command" segment remove "$segment"
     "$command" segment create "$segment" --size 8MiB >/dev/null
