@@ -3,6 +3,7 @@
 
 #include "pg_extension/ancestors.hpp"
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/query_compat.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"

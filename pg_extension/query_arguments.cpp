@@ -3,6 +3,8 @@
 #include <cstring>
 #include <new>
 
+#include "pg_extension/query_compat.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 #include <mb/pg_wchar.h>

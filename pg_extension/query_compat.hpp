@@ -10,6 +10,9 @@ extern "C" {
 #include <nodes/nodeFuncs.h>
 #include <parser/analyze.h>
 #include <utils/guc_tables.h>
+#if PG_VERSION_NUM >= 160000
+#include <varatt.h>
+#endif
 }
 
 namespace tiercache::pg {

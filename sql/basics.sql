@@ -107,9 +107,11 @@ INSERT INTO toasted SELECT i, repeat('abc', 20000), repeat(md5(i::text), 500) FR
 SELECT helpers.new_hits() IS NOT NULL;
 SELECT id, length(compressed), md5(external) = md5(repeat(md5(id::text), 500))
     FROM tiercache.query('SELECT * FROM toasted ORDER BY id') AS t(id int, compressed text, external text);
+SELECT fills + fills_unpublished AS fills FROM tiercache.stats \gset
 SELECT id, length(compressed), md5(external) = md5(repeat(md5(id::text), 500))
     FROM tiercache.query('SELECT * FROM toasted ORDER BY id') AS t(id int, compressed text, external text);
 SELECT helpers.new_hits();
+SELECT fills + fills_unpublished - :fills AS more_fills FROM tiercache.stats;
 
 -- Switched off: the same answers.
 SET tiercache.enabled = off;

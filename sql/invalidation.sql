@@ -65,6 +65,12 @@ BEGIN
 END $$;
 SELECT write_and_read();
 SELECT helpers.twice(:'q');
+-- In one statement: what its data-changing WITH did so far is seen, as by any function that may write.
+CREATE FUNCTION count_new() RETURNS text LANGUAGE plpgsql AS
+    'BEGIN RETURN (SELECT json_agg(t) FROM (SELECT count(*) FROM items WHERE id = 60) t); END';
+WITH w AS MATERIALIZED (INSERT INTO items VALUES (60, 60) RETURNING id)
+    SELECT tiercache.query_json('SELECT count(*) FROM items WHERE id = 60'), count_new() FROM w;
+DELETE FROM items WHERE id = 60;
 -- An exception block that failed.
 DO $$ BEGIN
     BEGIN
@@ -233,6 +239,22 @@ SELECT helpers.twice('SELECT count_items(1)'), helpers.twice('SELECT count_items
 CREATE OR REPLACE FUNCTION count_items(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
     'BEGIN RETURN (SELECT count(*) FROM items) + $1 + 1000; END';
 SELECT helpers.twice('SELECT count_items(1)'), helpers.twice('SELECT caller(id) FROM others ORDER BY id');
+-- A function that would read tables in a worker process, unseen.
+CREATE FUNCTION count_items_safe(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
+    'BEGIN RETURN (SELECT count(*) FROM items) + $1; END';
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off;
+SELECT helpers.twice('SELECT sum(count_items_safe(id)) FROM others');
+INSERT INTO items VALUES (51, 51);
+SELECT helpers.twice('SELECT sum(count_items_safe(id)) FROM others');
+-- A parallel plan without such functions.
+SELECT helpers.twice('SELECT sum(v) FROM others');
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+RESET parallel_leader_participation;
 -- A function that reads what nobody follows: answered, not stored.
 CREATE FUNCTION count_catalog() RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
     'BEGIN RETURN (SELECT count(*) FROM pg_class WHERE relname = ''items''); END';
@@ -307,5 +329,5 @@ ROLLBACK PREPARED 'tiercache_regress';
 SELECT helpers.twice(:'other');
 
 DROP TABLE items, others, parts, parts_4, parent, child, stray CASCADE;
-DROP FUNCTION write_and_read, factor, count_items, count_items_sql, caller, count_catalog, cached_sum,
+DROP FUNCTION write_and_read, factor, count_items, count_items_sql, count_items_safe, count_new, caller, count_catalog, cached_sum,
     pick(int), pick(numeric);

@@ -81,7 +81,10 @@ DROP TABLE public.here;
 -- A schema of the path that did not exist.
 SET search_path = path_new, path_b;
 SELECT helpers.twice('SELECT * FROM here');
+-- (Clients with the session key of before look up what it is stored under: it must be dead then.)
+SELECT helpers.twice('SELECT * FROM here AS before_new'), (SELECT verdict FROM tiercache.entries WHERE sql LIKE '%before_new');
 CREATE SCHEMA path_new;
+SELECT verdict FROM tiercache.entries WHERE sql LIKE '%before_new';
 CREATE TABLE path_new.here AS SELECT 'new'::text AS v;
 SELECT helpers.twice('SELECT * FROM here'), tiercache.query_json('SELECT * FROM here');
 RESET search_path;
