@@ -203,7 +203,8 @@ void stop_sweep(std::uint64_t seed, std::uint64_t puts) {
         const std::uint64_t rarity = 1 + (std::uint64_t{1} << world.random_() % 9);
         while (held.step()) {
             if (world.random_() % rarity != 0 || world.random_() % 8 != 0) continue;
-            world.recycle(static_cast<std::uint32_t>(1 + world.random_() % (3 * world.blocks_.count())));
+            world.recycle(
+                static_cast<std::uint32_t>(1 + world.random_() % (std::uint64_t{3} * world.blocks_.count())));
             if (world.random_() % 4 == 0) world.put_some(world.random_() % 8);
             world.check_entries();
             ++stops;

@@ -163,7 +163,7 @@ void die_while_making(const std::string& name, DiedAt where) {
         if (!lock.lock_making().ok()) return 1;
         if (where == DiedAt::lock_file) kill(getpid(), SIGKILL);
         if (where == DiedAt::empty_object) {
-            shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+            if (shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600) < 0) return 1;
             kill(getpid(), SIGKILL);
         }
         const Geometry geometry = plan_geometry(tiny_segment(), Fit::fewer_process_slots).value();

@@ -17,6 +17,12 @@ using namespace test;
 
 constexpr std::uint64_t keys = 120;
 
+#if defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t rounds = 30;
+#else
+constexpr std::uint64_t rounds = 300;
+#endif
+
 class HostileTest : public ::testing::Test {
  public:
     HostileTest() : memory_(tiny_segment().size_bytes) {}
@@ -55,9 +61,9 @@ class HostileTest : public ::testing::Test {
         (void)segment.stats();
     }
 
-    void damage_and_use(const char* what, std::uint64_t rounds,
+    void damage_and_use(const char* what, std::uint64_t count,
                         const std::function<void(std::mt19937_64&)>& damage) {
-        for (std::uint64_t seed = 0; seed < rounds; ++seed) {
+        for (std::uint64_t seed = 0; seed < count; ++seed) {
             SCOPED_TRACE(std::string(what) + ", seed " + std::to_string(seed));
             std::mt19937_64 random(seed);
             Segment segment = fresh_segment();
@@ -104,33 +110,33 @@ class HostileTest : public ::testing::Test {
 };
 
 TEST_F(HostileTest, TheIndex) {
-    damage_and_use("index", 300,
+    damage_and_use("index", rounds,
                    [this](auto& random) { scribble(random, geometry_.index_at, geometry_.blocks_at, 40); });
 }
 TEST_F(HostileTest, TheItems) {
-    damage_and_use("items", 300,
+    damage_and_use("items", rounds,
                    [this](auto& random) { scribble(random, geometry_.blocks_at, geometry_.end, 400); });
 }
 TEST_F(HostileTest, TheBlockStates) {
-    damage_and_use("block states", 300, [this](auto& random) {
+    damage_and_use("block states", rounds, [this](auto& random) {
         scribble(random, geometry_.block_states_at, geometry_.block_notes_at, 4);
     });
 }
 TEST_F(HostileTest, TheBlockNotes) {
-    damage_and_use("block notes", 300, [this](auto& random) {
+    damage_and_use("block notes", rounds, [this](auto& random) {
         scribble(random, geometry_.block_notes_at, geometry_.index_at, 30);
     });
 }
 TEST_F(HostileTest, TheProcessSlots) {
-    damage_and_use("process slots", 300, [this](auto& random) {
+    damage_and_use("process slots", rounds, [this](auto& random) {
         scribble(random, geometry_.process_slots_at, geometry_.block_states_at, 30);
     });
 }
 TEST_F(HostileTest, TheHeaderOfAnAttachedSegment) {
-    damage_and_use("header", 300, [this](auto& random) { scribble(random, 0, sizeof(SegmentHeader), 6); });
+    damage_and_use("header", rounds, [this](auto& random) { scribble(random, 0, sizeof(SegmentHeader), 6); });
 }
 TEST_F(HostileTest, AllOfIt) {
-    damage_and_use("all", 200, [this](auto& random) { scribble(random, 0, geometry_.end, 4000); });
+    damage_and_use("all", rounds, [this](auto& random) { scribble(random, 0, geometry_.end, 4000); });
 }
 
 TEST_F(HostileTest, AHeaderThatLiesIsNotAttached) {
@@ -173,7 +179,7 @@ TEST_F(HostileTest, WhileItIsUsed) {
         }
     });
     std::mt19937_64 random(7);
-    for (int i = 0; i < 300; ++i) use(segment, random);
+    for (int i = 0; i < static_cast<int>(rounds); ++i) use(segment, random);
     stop.store(true, std::memory_order_relaxed);
     vandal.join();
 }

@@ -330,7 +330,7 @@ TEST_F(ReclaimTest, AReaderThatIsOvertakenMisses) {
                                 ++self.calls;
                                 self.buffer.resize(bytes);
                                 // Everything is overwritten between the reader's header check and its copy.
-                                self.test->fill(3 * self.test->blocks_.count());
+                                self.test->fill(std::uint64_t{3} * self.test->blocks_.count());
                                 return self.buffer.data();
                             },
                             &context};
@@ -351,7 +351,7 @@ TEST_F(ReclaimTest, AReaderRetriesTwiceAndThenMisses) {
                                 auto& self = *static_cast<Context*>(c);
                                 ++self.calls;
                                 self.buffer.resize(bytes);
-                                self.test->fill(3 * self.test->blocks_.count());
+                                self.test->fill(std::uint64_t{3} * self.test->blocks_.count());
                                 (void)self.test->segment_.put(oracle_entry(0, 2, 200));
                                 return self.buffer.data();
                             },

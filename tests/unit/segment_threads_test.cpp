@@ -20,6 +20,7 @@ constexpr int steps = 40'000;
 
 void run_actors(const std::vector<Segment*>& segments, std::uint64_t seed) {
     std::vector<std::thread> threads;
+    threads.reserve(thread_count);
     std::vector<std::string> complaints(thread_count);
     for (int t = 0; t < thread_count; ++t) {
         threads.emplace_back([&, t] {
@@ -46,6 +47,7 @@ TEST(SegmentThreads, ProcessSlotsOfTheirOwn) {
     const Segment formatted = Segment::format(memory.span(), tiny_segment()).value();
     std::vector<Segment> attached;
     std::vector<Segment*> segments;
+    segments.reserve(thread_count);
     for (std::uint32_t slot = 0; slot < thread_count; ++slot) {
         attached.push_back(Segment::attach(memory.span(), slot).value());
     }
@@ -59,6 +61,7 @@ TEST(SegmentThreads, OneKeyForAll) {
     OwnMemory memory(tiny_segment().size_bytes);
     Segment segment = Segment::format(memory.span(), tiny_segment()).value();
     std::vector<std::thread> threads;
+    threads.reserve(thread_count);
     std::atomic<int> damaged{0};
     for (int t = 0; t < thread_count; ++t) {
         threads.emplace_back([&, t] {
