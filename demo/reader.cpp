@@ -21,6 +21,8 @@ namespace tiercache::demo {
 
 namespace {
 
+constexpr int calls_in_turn = 100;
+
 using Payload = std::vector<std::byte>;
 
 void check(const Status& status) {
@@ -77,15 +79,20 @@ class Reader {
         expected_.assign(answer_.payload().begin(), answer_.payload().end());
         reads_ = compared_ = differing_ = elsewhere_ = 0;
         const auto samples = request.at("samples").get<std::size_t>();
+        const bool in_batches = request.at("in_batches").get<bool>();
         const double bound_ns = request.at("seconds").get<double>() * 1e9;
-        const Latency single = summarise(single_calls(sql, samples, bound_ns));
-        const auto batches = request.at("batches").get<std::size_t>();
-        const double median =
-            batches > 0 ? quantile(batch_means(sql, batches, bound_ns), 0.5) : single.median_ns;
+        std::vector<double> singles;
+        std::vector<double> means;
+        const SteadyTime start = steady_now();
+        // By turns, so that both meet the same disturbances.
+        while (singles.size() < samples && nanoseconds(start, steady_now()) < bound_ns) {
+            time_single_calls(sql, singles);
+            if (in_batches) means.push_back(batch_mean(sql));
+        }
         return {{"payload", binary(expected_)},
-                {"median_ns", median},
-                {"p99_ns", single.p99_ns},
-                {"samples", single.samples},
+                {"median_ns", quantile(in_batches ? means : singles, 0.5)},
+                {"p99_ns", quantile(singles, 0.99)},
+                {"samples", singles.size()},
                 {"reads", reads_},
                 {"compared", compared_},
                 {"differing", differing_},
@@ -102,37 +109,28 @@ class Reader {
         return nanoseconds(start, end);
     }
 
-    std::vector<double> single_calls(const std::string& sql, std::size_t count, double bound_ns) {
-        std::vector<double> samples;
-        samples.reserve(count);
-        const SteadyTime start = steady_now();
-        while (samples.size() < count && nanoseconds(start, steady_now()) < bound_ns) {
+    void time_single_calls(const std::string& sql, std::vector<double>& samples) {
+        for (int call = 0; call < calls_in_turn; ++call) {
             samples.push_back(timed_read(sql));
             ++reads_;
             elsewhere_ += answer_.tier() != expected_tier_ ? 1 : 0;
             compare();
         }
-        return samples;
     }
 
-    // The mean of each batch: calls that take no longer than reading the clock are timed together.
-    std::vector<double> batch_means(const std::string& sql, std::size_t count, double bound_ns) {
-        constexpr int calls = 100;
-        std::vector<double> means;
-        const SteadyTime bound_start = steady_now();
-        while (means.size() < count && nanoseconds(bound_start, steady_now()) < bound_ns) {
-            bool failed = false;
-            const SteadyTime start = steady_now();
-            for (int call = 0; call < calls; ++call) {
-                failed |= !cache_.query_into(answer_, sql).ok();
-                elsewhere_ += answer_.tier() != expected_tier_ ? 1 : 0;
-            }
-            means.push_back(nanoseconds(start, steady_now()) / calls);
-            if (failed) throw std::runtime_error("a read failed while it was measured");
-            reads_ += calls;
-            compare();
+    // Calls that take hardly longer than reading the clock are timed together.
+    double batch_mean(const std::string& sql) {
+        bool failed = false;
+        const SteadyTime start = steady_now();
+        for (int call = 0; call < calls_in_turn; ++call) {
+            failed |= !cache_.query_into(answer_, sql).ok();
+            elsewhere_ += answer_.tier() != expected_tier_ ? 1 : 0;
         }
-        return means;
+        const double mean = nanoseconds(start, steady_now()) / calls_in_turn;
+        if (failed) throw std::runtime_error("a read failed while it was measured");
+        reads_ += calls_in_turn;
+        compare();
+        return mean;
     }
 
     void compare() {

@@ -57,7 +57,7 @@ Measurement ReaderProcess::measure(const std::string& sql, Tier tier, const Effo
                                {"tier", static_cast<int>(tier)},
                                {"empty_segment_first", setup_.empty_segment_first},
                                {"samples", effort.samples},
-                               {"batches", effort.batches},
+                               {"in_batches", effort.in_batches},
                                {"seconds", effort.seconds}});
     return {.latency = {.median_ns = reply.at("median_ns").get<double>(),
                         .p99_ns = reply.at("p99_ns").get<double>(),

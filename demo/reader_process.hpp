@@ -41,8 +41,8 @@ struct Measurement {
 // How much is measured.
 struct Effort {
     std::size_t samples = 0;  // singly timed calls
-    std::size_t batches = 0;  // batches of calls; 0: none, the median is that of the samples
-    double seconds = 1;       // bounds each of the two
+    bool in_batches = false;  // also time batches of 100 calls: the median is that of their means
+    double seconds = 1;       // ends it before
 };
 
 class ReaderProcess {

@@ -9,7 +9,7 @@ namespace tiercache::demo {
 
 namespace {
 
-constexpr std::size_t uncached_runs_min = 5;
+constexpr std::size_t uncached_runs_min = 3;
 
 // One query's way through the tiers.
 class QueryReads {
@@ -97,12 +97,12 @@ class QueryReads {
     void second_process() { result_.second = measure(stage_.second, Tier::l1, l1_effort()); }
 
     void l2() {
-        result_.l2 =
-            measure(stage_.remote, Tier::l2, {.samples = l2_samples_max, .batches = 0, .seconds = seconds_});
+        result_.l2 = measure(stage_.remote, Tier::l2,
+                             {.samples = l2_samples_max, .in_batches = false, .seconds = seconds_});
     }
 
     [[nodiscard]] Effort l1_effort() const {
-        return {.samples = l1_samples_max, .batches = l1_batches_max, .seconds = seconds_};
+        return {.samples = l1_samples_max, .in_batches = true, .seconds = seconds_};
     }
 
     Latency measure(ReaderProcess& reader, Tier tier, const Effort& effort) {

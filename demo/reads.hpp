@@ -16,7 +16,6 @@ namespace tiercache::demo {
 inline constexpr std::size_t uncached_runs_max = 50;
 inline constexpr std::size_t psql_runs = 300;
 inline constexpr std::size_t l1_samples_max = 20'000;
-inline constexpr std::size_t l1_batches_max = 200;
 inline constexpr std::size_t l2_samples_max = 3'000;
 
 struct QueryLatencies {

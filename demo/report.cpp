@@ -57,6 +57,8 @@ Cell verdict_cell(const WriteRound& round, Reader reader) {
     return {};
 }
 
+void print_note(std::string_view term, std::string_view text) { fmt::print("{:<12}{}\n", term, text); }
+
 // The first `width` characters; titles are ASCII.
 std::string shortened(const std::string& text, std::size_t width) {
     return text.size() <= width ? text : text.substr(0, width - 3) + "...";
@@ -76,7 +78,7 @@ void print_header(Database& database) {
 
 void print_latency_head() {
     print_row("", "", {"uncached", "L4", "L1", "L1", "L2"});
-    print_row("query", "", {"", "psql", "app", "second app", "other host"});
+    print_row("query", "", {"", "psql", "app", "second app", "own segment"});
 }
 
 void print_latencies(const QueryLatencies& q) {
@@ -98,18 +100,21 @@ void print_latencies(const QueryLatencies& q) {
 }
 
 void print_latency_notes() {
-    fmt::print(
-        "\n"
-        "uncached    a plain connection; {} runs or fewer, of which the p99 is the slowest\n"
-        "L4          SELECT * FROM tiercache.query(...) in psql, by its \\timing; {} runs each\n"
-        "L1          a tiercache::Cache on the database's host; the median is of the means of batches of 100 "
-        "calls,\n"
-        "            the p99 of up to {} single calls, the {:.0f} ns for reading the clock included\n"
-        "second app  another process on the same segment, which never asked PostgreSQL for the query\n"
-        "L2          a process with a segment of its own, emptied before each of up to {} reads: from Redis\n"
-        "speed-up    over uncached, by the medians\n\n",
-        uncached_runs_max, psql_runs, human_count(l1_samples_max), clock_cost_ns(),
-        human_count(l2_samples_max));
+    fmt::print("\n");
+    print_note("uncached", fmt::format("a plain connection; up to {} runs, so the p99 is the slowest",
+                                       uncached_runs_max));
+    print_note(
+        "L4", fmt::format("SELECT * FROM tiercache.query(...) in psql, by its \\timing; {} runs", psql_runs));
+    print_note("L1", "tiercache::Cache on the database's host; median of the means of batches of 100 calls,");
+    print_note("", fmt::format("p99 of up to {} single calls with the {:.0f} ns of reading the clock",
+                               human_count(l1_samples_max), clock_cost_ns()));
+    print_note("second app",
+               "another process on the same segment, which never asked PostgreSQL for the query");
+    print_note("L2", "Redis, from a process with a segment of its own, as on another host; it is emptied");
+    print_note("", fmt::format("before each of up to {} reads. This host's clock table is the judge",
+                               human_count(l2_samples_max)));
+    print_note("speed-up", "over uncached, by the medians");
+    fmt::print("\n");
     std::fflush(stdout);
 }
 
@@ -117,7 +122,7 @@ void print_write_head() {
     fmt::print("Each write is committed, then read through each tier, the one with * first:\n\n");
     const auto plain = [](const char* text) { return Cell{text, std::nullopt}; };
     print_write_row("", {plain("L4 json"), plain("L1"), plain("L1"), plain("L2")});
-    print_write_row("write", {plain(""), plain("app"), plain("second"), plain("other")});
+    print_write_row("write", {plain(""), plain("app"), plain("second"), plain("own")});
 }
 
 void print_write(const WriteRound& round) {
@@ -129,6 +134,7 @@ void print_write(const WriteRound& round) {
 }
 
 void print_verdict(const Verdict& verdict, std::size_t queries) {
+    fmt::print("\n");
     for (const std::string& complaint : verdict.complaints())
         fmt::print("{}\n", coloured(Colour::red, complaint));
     fmt::print("{} answers compared with PostgreSQL's own, byte for byte: {} wrong, {} stale\n",

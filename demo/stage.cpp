@@ -53,7 +53,7 @@ Stage::Stage(const StageOptions& options)
               .segment = host_segment_.text(),
               .redis = options.redis,
               .conninfo = options.conninfo}),
-      remote({.name = "L2 other host",
+      remote({.name = "L2 own segment",
               .segment = remote_segment_.text(),
               .redis = options.redis,
               .conninfo = options.conninfo,
