@@ -280,7 +280,7 @@ void test_ages(const Setup& setup) {
     const std::string sql = "SELECT 'ages'";
     (void)cache.query(sql);
     const auto filled = std::chrono::steady_clock::now();
-    while (ask(cache, sql).starts_with("l1")) {
+    while (ask(cache, sql).starts_with("l1") && std::chrono::steady_clock::now() - filled < seconds(60)) {
     }
     check(cache.stats()[Counter::l1_expired] == 1, "L1's TTL ends an entry");
     std::this_thread::sleep_for(milliseconds(120));
@@ -372,6 +372,34 @@ void test_settings(const Setup& setup) {
     check(cache.stats()[Counter::l4_connects] == 2, "with two connections in all");
 }
 
+// How many of tiercache.fetch() run.
+std::string running(Session& session) {
+    return session.run(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%tiercache.fetch%' AND "
+        "pid <> "
+        "pg_backend_pid()");
+}
+
+void test_lost_connection(const Setup& setup) {
+    Session session(setup.conninfo);
+    session.run("CREATE TABLE lengths(n bigint)");
+    session.run("INSERT INTO lengths VALUES (2000000000)");
+    Cache cache = open(options_of(setup, "", false));
+    is(ask(cache, "SELECT 1"), "l4 fresh 1", "a connection goes back to the pool");
+    std::string got;
+    std::thread reader(
+        [&] { got = ask(cache, "SELECT count(*) FROM generate_series(1, (SELECT n FROM lengths))"); });
+    while (running(session) == "0") std::this_thread::sleep_for(milliseconds(5));
+    session.run("UPDATE lengths SET n = 10");
+    session.run(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%tiercache.fetch%' "
+        "AND pid "
+        "<> pg_backend_pid()");
+    reader.join();
+    is(got, "l4 fresh 10", "when it breaks in use, the query runs again on a new one");
+    check(cache.stats()[Counter::l4_connects] == 2, "and only then");
+}
+
 void test_deadlines(const Setup& setup) {
     Session session(setup.conninfo);
     Cache cache = open(options_of(setup, "", false));
@@ -382,15 +410,10 @@ void test_deadlines(const Setup& setup) {
     is(ask(cache, slow, {}, options), "timeout", "a deadline ends a call");
     const auto took = std::chrono::steady_clock::now() - start;
     check(took >= milliseconds(300) && took < seconds(20), "in time");
-    const auto running = [&] {
-        return session.run(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE "
-            "'%tiercache.fetch%' AND pid <> pg_backend_pid()");
-    };
-    while (running() != "0" && std::chrono::steady_clock::now() - start < seconds(60)) {
+    while (running(session) != "0" && std::chrono::steady_clock::now() - start < seconds(60)) {
         std::this_thread::sleep_for(milliseconds(20));
     }
-    is(running(), "0", "and the query in PostgreSQL");
+    is(running(session), "0", "and the query in PostgreSQL");
     is(ask(cache, "SELECT 1"), "l4 fresh 1", "the cache goes on");
 
     Options one = options_of(setup, "", false);
@@ -401,7 +424,7 @@ void test_deadlines(const Setup& setup) {
         until.deadline = std::chrono::steady_clock::now() + seconds(2);
         (void)ask(narrow, slow, {}, until);
     });
-    while (running() == "0") std::this_thread::sleep_for(milliseconds(5));
+    while (running(session) == "0") std::this_thread::sleep_for(milliseconds(5));
     options.deadline = std::chrono::steady_clock::now() + milliseconds(50);
     const Status full = narrow.query("SELECT 1", {}, options).status();
     check(full.code() == StatusCode::timeout && full.message().find("in use") != std::string::npos,
@@ -599,9 +622,9 @@ int main(int argc, char** argv) {
         return 2;
     }
     const Setup setup{argv[1], argv[2], argv[3]};
-    for (const auto test :
-         {test_tiers, test_commits, test_staleness, test_ages, test_errors, test_settings, test_deadlines,
-          test_hostile_redis, test_hit_path, test_threads, test_large_answers, test_c_api}) {
+    for (const auto test : {test_tiers, test_commits, test_staleness, test_ages, test_errors, test_settings,
+                            test_lost_connection, test_deadlines, test_hostile_redis, test_hit_path,
+                            test_threads, test_large_answers, test_c_api}) {
         test(setup);
     }
     return failures == 0 ? 0 : 1;
