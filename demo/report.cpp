@@ -17,7 +17,7 @@ namespace tiercache::demo {
 namespace {
 
 constexpr int name_width = 24;
-constexpr int cell_width = 12;
+constexpr int cell_width = 13;
 constexpr int title_width = 58;
 constexpr int write_cell_width = 10;
 
