@@ -140,6 +140,7 @@ int main(int argc, char** argv) {
         return run(settings);
     } catch (const std::exception& failure) {
         show_progress("");
+        std::fflush(stdout);
         fmt::print(stderr, "demo: {}\n", failure.what());
         return 1;
     }
