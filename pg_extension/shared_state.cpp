@@ -65,7 +65,7 @@ void request_shared_memory() {
     if (previous_request_hook != nullptr) previous_request_hook();
 #endif
     RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)) + MAXALIGN(clock_slots * sizeof(pg_atomic_uint64)) +
-                           in_doubt::shared_bytes() + segment_bytes() + 4 * PG_CACHE_LINE_SIZE);
+                           in_doubt::shared_bytes() + segment_bytes() + Size{4} * PG_CACHE_LINE_SIZE);
 #ifdef TIERCACHE_PAUSE_POINTS
     RequestAddinShmemSpace(pause_control::shared_bytes());
 #endif

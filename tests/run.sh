@@ -61,7 +61,7 @@ stage() {
     passed=$((passed + good))
     failed=$((failed + bad))
     if ((bad > 0)); then
-        tail -n 40 "$log" | sed 's/^/    /'
+        { grep -E '^not ok|error:|\[  FAILED  \]' "$log" | head -n 20 && echo ...; tail -n 30 "$log"; } | sed 's/^/    /'
         ((status != 124)) || echo "    (ended after ${STAGE_MINUTES:-30} minutes)"
         printf 'FAILED  %-24s %5d passed %3d failed %5d s   %s\n' "$name" "$good" "$bad" $((SECONDS - start)) "$log"
     else
