@@ -23,6 +23,10 @@ class ClockFile {
     // For readers: mapped read-only. Errors: not_found, permission_denied, corrupt, version_mismatch.
     static Result<ClockFile> open(const std::string& name);
 
+    // After create(): is it the object that readers of a former life have mapped? If not, those who still
+    // have that one mapped trust it until its lease runs out.
+    [[nodiscard]] bool reused() const noexcept { return reused_; }
+
     [[nodiscard]] bool valid() const noexcept { return table_.valid(); }
     // Lives as long as this object.
     [[nodiscard]] ClockTable table() const noexcept { return table_; }
@@ -32,12 +36,13 @@ class ClockFile {
     [[nodiscard]] bool still_current() const { return memory_.still_named(name_); }
 
  private:
-    ClockFile(std::string name, SharedMemory memory, ClockTable table) noexcept
-        : name_(std::move(name)), memory_(std::move(memory)), table_(table) {}
+    ClockFile(std::string name, SharedMemory memory, ClockTable table, bool reused) noexcept
+        : name_(std::move(name)), memory_(std::move(memory)), table_(table), reused_(reused) {}
 
     std::string name_;
     SharedMemory memory_;
     ClockTable table_;
+    bool reused_ = false;
 };
 
 }  // namespace tiercache

@@ -170,6 +170,11 @@ void ClockTable::restart(std::uint64_t epoch, std::uint64_t floor) noexcept {
     for (std::uint32_t i = 0; i <= mask_; ++i) slots[i].writers.store(0, std::memory_order_release);
 }
 
+void ClockTable::change_epoch(std::uint64_t epoch) noexcept {
+    // Release: pairs with the acquire in epoch(), by which new entries are labelled.
+    header_->epoch.store(epoch, std::memory_order_release);
+}
+
 void ClockTable::raise_floor(std::uint64_t floor) noexcept {
     std::uint64_t seen = header_->floor.load(std::memory_order_relaxed);
     // Release: pairs with the acquire of `floor` in check_unleased.

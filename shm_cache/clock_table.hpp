@@ -100,6 +100,9 @@ class ClockTable {
     // no transaction is in flight. The caller must be alone. The lease is left expired.
     void restart(std::uint64_t epoch, std::uint64_t floor) noexcept;
 
+    // Every entry made so far is dead from here on, whatever its stamp. Transactions may be in flight.
+    void change_epoch(std::uint64_t epoch) noexcept;
+
     // Raises the floor, never lowers it.
     void raise_floor(std::uint64_t floor) noexcept;
 

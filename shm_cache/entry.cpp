@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint32_t entry_magic = 0x01454354;  // "TCE", version 1
 constexpr std::uint32_t magic_name_mask = 0x00ffffff;
 constexpr std::size_t compress_above_bytes = 1024;
-constexpr std::uint8_t known_flags = entry_lz4 | entry_negative | entry_no_store;
+constexpr std::uint8_t known_flags = entry_lz4 | entry_negative | entry_no_store | entry_standby;
 
 // Field offsets, as in the table of entry.hpp.
 constexpr std::size_t at_age = 4;

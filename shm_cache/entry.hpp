@@ -49,6 +49,7 @@ enum EntryFlags : std::uint8_t {
     entry_lz4 = 1,       // the payload is stored compressed
     entry_negative = 2,  // "there is no such thing" is the value
     entry_no_store = 4,  // an answer for its receiver only: its stamp is not known, so no tier may keep it
+    entry_standby = 8,   // computed on a standby, so of unknown age; always with entry_no_store
 };
 
 inline constexpr std::size_t entry_header_bytes = 72;

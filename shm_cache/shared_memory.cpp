@@ -54,6 +54,22 @@ Status failure(const std::string& doing, const std::string& name, const bip::int
     return failure(doing, name, native != 0 ? native : EIO);
 }
 
+// Anybody may have put a FIFO there, whose opening would wait for ever.
+Status check_regular(const std::string& name) {
+    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0) {
+        if (errno == ENOENT) {
+            return {StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host"};
+        }
+        return failure("open", name, errno);
+    }
+    struct stat info {};
+    const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    close(fd);
+    if (regular) return Status();
+    return {StatusCode::corrupt, "\"" + name + "\" is no shared memory; remove it or use another name"};
+}
+
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
 
 // An address where huge pages of the object can be mapped as such: a multiple of their size. Nullptr for
@@ -155,6 +171,7 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t b
 
 Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) {
     if (Status s = check_name(name); !s.ok()) return s;
+    if (Status s = check_regular(name); !s.ok()) return s;
     auto impl = std::make_unique<Impl>();
     const bip::mode_t access = writable ? bip::read_write : bip::read_only;
     try {
@@ -192,6 +209,13 @@ std::span<std::byte> SharedMemory::bytes() const noexcept {
     return {static_cast<std::byte*>(impl_->region.get_address()), impl_->region.get_size()};
 }
 
+Status SharedMemory::set_mode(mode_t mode) {
+    if (fchmod(impl_->fd(), mode) != 0 || fstat(impl_->fd(), &impl_->info) != 0) {
+        return {code_of(errno), std::string("could not set the permissions: ") + std::strerror(errno)};
+    }
+    return Status();
+}
+
 uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
 mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }
 
@@ -204,7 +228,7 @@ Status SharedMemory::lock_exclusive() {
 
 bool SharedMemory::still_named(const std::string& name) const {
     struct stat now {};
-    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC, 0);
+    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0) return false;
     const bool same =
         fstat(fd, &now) == 0 && now.st_dev == impl_->info.st_dev && now.st_ino == impl_->info.st_ino;

@@ -42,6 +42,8 @@ class SharedMemory {
     [[nodiscard]] std::span<std::byte> bytes() const noexcept;
     [[nodiscard]] uid_t owner() const noexcept;
     [[nodiscard]] mode_t mode() const noexcept;
+    // Those who have it mapped already keep it.
+    Status set_mode(mode_t mode);
 
     // Takes an exclusive advisory lock (flock) on the object, without waiting; it lasts until this object and
     // all copies of its descriptor in forked children are gone. Error: busy.
