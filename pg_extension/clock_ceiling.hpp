@@ -9,11 +9,18 @@
 
 namespace tiercache::clock_ceiling {
 
+struct Start {
+    std::uint64_t base;
+    std::uint64_t ceiling;
+    int former_lease_ms;  // how long readers may go on trusting a former life; 0: there was none
+};
+
 // For the postmaster at start: a base above each clock value ever used, with its ceiling already on disk.
 // Ends the start-up with FATAL when the ceiling can't be read or written.
-[[nodiscard]] std::uint64_t choose_base(std::uint64_t& ceiling);
+[[nodiscard]] Start choose_base();
 
-// For the worker: moves the ceiling up while the clock is still far below it. Returns the ceiling in force.
+// For the worker: moves the ceiling up while the clock is still far below it, and writes down a longer lease
+// before it is granted. Returns the ceiling in force.
 [[nodiscard]] std::uint64_t extend(std::uint64_t ceiling, std::uint64_t clock_now);
 
 }  // namespace tiercache::clock_ceiling

@@ -6,6 +6,7 @@
 #include "pg_extension/clock_ceiling.hpp"
 #include "pg_extension/in_doubt.hpp"
 #include "pg_extension/lease_worker.hpp"
+#include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "shm_cache/monotonic_time.hpp"
@@ -44,6 +45,14 @@ void work_once() {
     if (pg_atomic_read_u32(&state.blocked) == 0) renew_lease();
 }
 
+// A configuration file that was reloaded may have changed what queries return in sessions that go on. Their
+// keys, which apps keep, would still find what was computed before.
+void reload() {
+    const std::uint64_t before = settings_hash();
+    ProcessConfigFile(PGC_SIGHUP);
+    if (settings_hash() != before) shared::clock().change_epoch(shared::random_epoch());
+}
+
 void work_until_shutdown() {
     in_doubt::adopt_survivors();
     pg_atomic_write_u32(&shared::state().open, 1);
@@ -55,7 +64,7 @@ void work_until_shutdown() {
         CHECK_FOR_INTERRUPTS();
         if (ConfigReloadPending) {
             ConfigReloadPending = false;
-            ProcessConfigFile(PGC_SIGHUP);
+            reload();
         }
     }
 }

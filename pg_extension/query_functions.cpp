@@ -18,6 +18,7 @@
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
+#include <access/xlog.h>
 #include <funcapi.h>
 #include <utils/builtins.h>
 
@@ -52,6 +53,7 @@ void count(pg_atomic_uint64& counter) noexcept { pg_atomic_fetch_add_u64(&counte
     fields.epoch = shared::clock().epoch();
     fields.stamp = keep ? *fill.stamp : 0;
     fields.flags = keep ? 0 : entry_no_store;
+    if (RecoveryInProgress()) fields.flags = entry_no_store | entry_standby;
     fields.format = fill.request.format;
     fields.data_class = DataClass::warm;
     fields.fill_cost_us = fill.cost_us;

@@ -4,6 +4,7 @@
 
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/temp_names.hpp"
+#include "shm_cache/hash.hpp"
 
 extern "C" {
 #include <access/xlog.h>
@@ -221,6 +222,16 @@ std::span<const std::byte> session_key() {
     }
     key.role = GetUserId();
     return std::as_bytes(std::span(&key, 1));
+}
+
+std::uint64_t settings_hash() {
+    std::uint64_t hash = 0;
+    for (const char* name : setting_names) {
+        const char* value = GetConfigOption(name, /*missing_ok=*/true, /*restrict_privileged=*/false);
+        if (value == nullptr) continue;
+        hash = XXH3_64bits_withSeed(value, std::strlen(value) + 1, hash);
+    }
+    return hash;
 }
 
 bool read_session_identity(std::span<const std::byte> bytes, SessionIdentity& identity) noexcept {

@@ -21,6 +21,10 @@ inline constexpr std::size_t session_key_bytes = 8 + 4 + 4 + 32;
 // look-ups).
 [[nodiscard]] std::span<const std::byte> session_key();
 
+// A hash of the values that the settings of session keys have in this process, whatever process it is. May
+// raise an error (out of memory).
+[[nodiscard]] std::uint64_t settings_hash();
+
 // What a session key says in the clear.
 struct SessionIdentity {
     std::uint64_t system_identifier;

@@ -71,9 +71,9 @@ void define() {
                             "Octal: 0600, 0640 or 0644. It shows when hashes of names changed, never data.",
                             &clock_mode, 0644, 0, 0777, PGC_POSTMASTER, 0, check_clock_mode, nullptr,
                             show_clock_mode);
-    DefineCustomIntVariable("tiercache.lease",
-                            "How long apps trust the clock table after the server's last sign.", nullptr,
-                            &lease_ms, 2500, 100, 60000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "tiercache.lease", "How long apps trust the clock table after the server's last sign.", nullptr,
+        &lease_ms, 2500, 100, lease_ms_max, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("tiercache.max_entry_size", "Results larger than this are not stored.", nullptr,
                             &max_entry_size_kb, 1024, 1, 1024 * 1024, PGC_SUSET, GUC_UNIT_KB, nullptr,
                             nullptr, nullptr);

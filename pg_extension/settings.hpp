@@ -5,11 +5,12 @@
 
 namespace tiercache::settings {
 
-extern bool enabled;           // tiercache.enabled: look up and fill at all
-extern int memory_mb;          // tiercache.memory
-extern char* clock_name;       // tiercache.clock_name
-extern int clock_mode;         // tiercache.clock_mode
-extern int lease_ms;           // tiercache.lease
+extern bool enabled;      // tiercache.enabled: look up and fill at all
+extern int memory_mb;     // tiercache.memory
+extern char* clock_name;  // tiercache.clock_name
+extern int clock_mode;    // tiercache.clock_mode
+extern int lease_ms;      // tiercache.lease
+inline constexpr int lease_ms_max = 60000;
 extern int max_entry_size_kb;  // tiercache.max_entry_size
 extern int min_cost;           // tiercache.min_cost, in units of the planner: cheaper queries are not cached
 

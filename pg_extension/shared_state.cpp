@@ -10,6 +10,7 @@
 #include "pg_extension/pause_control.hpp"
 #include "pg_extension/settings.hpp"
 #include "shm_cache/clock_file.hpp"
+#include "shm_cache/layout.hpp"
 
 extern "C" {
 #include <storage/ipc.h>
@@ -118,7 +119,8 @@ Complaint format_segment() noexcept {
         SegmentOptions options;
         options.size_bytes = segment_memory.size();
         options.item_bytes_mean = 2048;
-        options.process_slots = ProcGlobal->allProcCount + 1;
+        // Processes beyond these run without the cache.
+        options.process_slots = Min(ProcGlobal->allProcCount + 1, process_slots_max);
         Result<Segment> made = Segment::format(segment_memory, options);
         if (!made.ok()) complaint.set(made.status());
     } catch (const std::exception& e) {
@@ -127,13 +129,24 @@ Complaint format_segment() noexcept {
     return complaint;
 }
 
+// A life that did not end in order left its lease behind, in an object that is gone from its name: those who
+// still have it mapped must stop trusting it before this life commits anything.
+void outwait_lease(int lease_ms) {
+    if (lease_ms == 0) return;
+    ereport(
+        LOG,
+        (errmsg("tiercache: the clock table is new; waiting %d ms for leases of the former one to run out",
+                lease_ms)));
+    pg_usleep(static_cast<long>(lease_ms) * 1000L);
+}
+
 void start_new_life() {
     SharedState& s = *shared_state;
     s.lock = &GetNamedLWLockTranche(tranche_name)->lock;
-    if (!pg_strong_random(&s.epoch, sizeof(s.epoch))) {
-        ereport(FATAL, (errmsg("could not generate a random epoch for tiercache")));
-    }
-    s.base = clock_ceiling::choose_base(s.ceiling);
+    const std::uint64_t epoch = random_epoch();
+    const clock_ceiling::Start start = clock_ceiling::choose_base();
+    s.base = start.base;
+    s.ceiling = start.ceiling;
     pg_atomic_init_u32(&s.open, 0);
     pg_atomic_init_u32(&s.ddl_pending, 0);
     pg_atomic_init_u32(&s.in_doubt, 0);
@@ -146,12 +159,14 @@ void start_new_life() {
     for (std::uint32_t i = 0; i < clock_slots; ++i) pg_atomic_init_u64(&ddl_versions[i], 0);
 
     choose_clock_name();
+    const bool first_life = clock_file.get() == nullptr;
     if (const Complaint c = make_clock_table(); c.any()) {
         ereport(FATAL,
                 (errmsg("tiercache: %s", c.text),
                  errhint("The name is set by tiercache.clock_name (now \"%s\").", settings::clock_name)));
     }
-    clock_table.restart(s.epoch, s.base + 1);
+    clock_table.restart(epoch, s.base + 1);
+    if (first_life && !clock_file.get()->reused()) outwait_lease(start.former_lease_ms);
     if (!segment_memory.empty()) {
         if (const Complaint c = format_segment(); c.any()) {
             ereport(FATAL, (errmsg("tiercache: %s", c.text), errhint("See tiercache.memory.")));
@@ -187,6 +202,7 @@ void startup() {
 Segment* attach_segment() noexcept {
     try {
         const auto slot = static_cast<std::uint32_t>(MyProc - ProcGlobal->allProcs);
+        if (slot >= process_slots_max) return nullptr;
         Result<Segment> attached = Segment::attach(segment_memory, slot);
         if (attached.ok()) return &backend_segment.emplace(std::move(attached).value());
     } catch (...) {  // out of memory: this backend goes on without the cache
@@ -231,6 +247,14 @@ Segment* segment() noexcept {
         (void)attach_segment();
     }
     return backend_segment.get();
+}
+
+std::uint64_t random_epoch() {
+    std::uint64_t epoch = 0;
+    if (!pg_strong_random(&epoch, sizeof(epoch))) {
+        ereport(FATAL, (errmsg("could not generate a random epoch for tiercache")));
+    }
+    return epoch;
 }
 
 std::uint64_t clock_now() noexcept { return shared_state->base + pg::completed_transactions(); }

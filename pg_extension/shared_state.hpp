@@ -30,7 +30,6 @@ struct InDoubtList;
 struct SharedState {
     LWLock* lock;  // guards the in-doubt list
     std::uint64_t base;
-    std::uint64_t epoch;
     std::uint64_t ceiling;  // the clock may not pass it before a higher one is on disk
     pg_atomic_uint32 open;  // the worker opened the cache: recovery is over, the in-doubt list complete
     pg_atomic_uint32
@@ -56,6 +55,9 @@ void require();
 [[nodiscard]] pg_atomic_uint64& ddl_version(Tag tag) noexcept;
 // This backend's attachment to the L4 segment; nullptr when tiercache.memory is 0 or it can't be attached.
 [[nodiscard]] Segment* segment() noexcept;
+
+// A name for a life of the cache that was never used before.
+[[nodiscard]] std::uint64_t random_epoch();
 
 // The authority's clock now.
 [[nodiscard]] std::uint64_t clock_now() noexcept;

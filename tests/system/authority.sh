@@ -48,10 +48,38 @@ tc_pg_restart a
 tc_check 'a restart starts a new epoch' tc_wait_for 20 'a new epoch' fresh_life
 tc_check 'above the old clock' test "$(clock floor)" -gt "$token"
 
+# A clock object that is replaced: whoever has the old one mapped must not go on trusting it.
+exec 9</dev/shm/"${TC_CLOCK#/}"
+# lease_left FD-PATH: milliseconds left in a table that only a descriptor leads to.
+mapped_lease_ends() { (($(od -An -tu8 -j64 -N8 /proc/self/fd/9) < $(awk '{printf "%d", $1 * 1e9}' /proc/uptime))); }
+tc_check 'the mapped table is vouched for' eval '! mapped_lease_ends'
+inode=$(stat -c %i "/dev/shm/${TC_CLOCK#/}")
+tc_psql a -q -c "ALTER SYSTEM SET tiercache.clock_mode = '0600'"
+tc_pg_restart a kill
+tc_is "$(stat -c '%i %a' "/dev/shm/${TC_CLOCK#/}")" "$inode 600" 'other permissions do not make it another object'
+tc_pg_stop a kill
+rm "/dev/shm/${TC_CLOCK#/}"
+tc_pg_start a
+tc_check 'an object that is gone is outwaited' mapped_lease_ends
+exec 9<&-
+tc_wait_for 20 'a lease' vouched
+
+# A reload that changes what queries return ends the life of every entry.
+epoch=$(clock epoch)
+tc_psql a -q -c "ALTER SYSTEM SET timezone = 'Asia/Tokyo'" -c 'SELECT pg_reload_conf()' -o /dev/null
+tc_check 'a reload that changes results starts a new epoch' tc_wait_for 20 'a new epoch' fresh_life
+epoch=$(clock epoch)
+tc_psql a -q -c "ALTER SYSTEM SET work_mem = '8MB'" -c "ALTER SYSTEM SET tiercache.lease = '600ms'" \
+    -c 'SELECT pg_reload_conf()' -o /dev/null
+longer_lease() { (($(clock lease_left_ms) > 500)); }
+tc_check 'another reload' tc_wait_for 20 'the longer lease' longer_lease
+tc_is "$(clock epoch)" "$epoch" 'does not'
+tc_is "$(cut -d' ' -f4 "$TC_WORK/a/data/tiercache.clock")" 600 'a longer lease is written down'
+
 # A ceiling far in the future (as after the wall clock was set back): the clock goes on above it.
 tc_pg_stop a
 future=4000000000000000
-printf 'tiercache 1 %s\n' "$future" | tc_as_pg tee "$TC_WORK/a/data/tiercache.clock" >/dev/null
+printf 'tiercache 1 %s 500\n' "$future" | tc_as_pg tee "$TC_WORK/a/data/tiercache.clock" >/dev/null
 tc_pg_start a
 tc_check 'the clock never falls below the persisted ceiling' test "$(clock floor)" -gt "$future"
 
