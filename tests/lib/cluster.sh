@@ -39,7 +39,13 @@ tc_die() {
 # ---- the private folder and its end ----
 
 tc_workdir() {
-    local parent=${TMPDIR:-/tmp}
+    local parent=${TMPDIR:-/tmp} variable
+    # What the caller's environment says of other servers does not count for private ones.
+    for variable in "${!PG@}"; do
+        if [[ $variable != PG_CONFIG ]]; then unset "$variable"; fi
+    done
+    unset REDISCLI_AUTH LANGUAGE
+    export LC_ALL=C.UTF-8
     # A unix socket's path has at most 107 bytes.
     ((${#parent} <= 50)) || parent=/tmp
     trap tc_cleanup EXIT
