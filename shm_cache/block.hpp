@@ -46,7 +46,7 @@ struct BlockState {
 
     [[nodiscard]] std::uint64_t pack() const noexcept {
         return std::uint64_t{generation} << 32 | std::uint64_t{static_cast<std::uint8_t>(phase)} << 28 |
-               std::uint64_t{owner.slot} << 16 | owner.incarnation;
+               (std::uint64_t{owner.slot} & 0xfff) << 16 | owner.incarnation;
     }
     static BlockState unpack(std::uint64_t word) noexcept {
         return {static_cast<std::uint32_t>(word >> 32), static_cast<BlockPhase>(word >> 28 & 0xf),

@@ -147,10 +147,13 @@ std::uint64_t ProcessTable::sum(Counter counter) const noexcept {
     return total;
 }
 
+bool ProcessTable::claim_slot() noexcept {
+    // Acquire: as in own_slot().
+    return membership_->slot.load(std::memory_order_acquire) >= 0 ||
+           membership_->claim(slots_, count_ - 1) >= 0;
+}
+
 std::optional<Pin> ProcessTable::pin(BlockLife life) noexcept {
-    // A process that was refused a slot once tries again here: a put() has the time, a get() has not.
-    std::int32_t refused = Membership::refused;
-    membership_->slot.compare_exchange_strong(refused, Membership::none, std::memory_order_relaxed);
     ProcessSlot* slot = own_slot();
     if (slot == nullptr) return std::nullopt;
     for (int round = 0; round < pin_rounds_max; ++round) {

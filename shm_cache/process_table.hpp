@@ -95,15 +95,17 @@ class ProcessTable {
     }
     [[nodiscard]] std::uint64_t sum(Counter counter) const noexcept;
 
+    // Has this process a slot? One that was refused tries again, with a system call for each slot: a put()
+    // has the time, a get() has not.
+    [[nodiscard]] bool claim_slot() noexcept;
+
     // Nothing when this process has no slot, or more threads than pins are stopped in the middle of a put().
     [[nodiscard]] std::optional<Pin> pin(BlockLife life) noexcept;
-
-    [[nodiscard]] bool has_slot() noexcept { return own_slot() != nullptr; }
 
     // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
     [[nodiscard]] bool pinned(BlockLife life) noexcept;
 
-    // This process, as the owner of a block in reclamation. Only where a pin was had.
+    // This process, as the owner of a block in reclamation. Only after claim_slot().
     [[nodiscard]] Owner self() noexcept;
     // Proven dead; it will never touch the block again.
     [[nodiscard]] bool dead(const Owner& owner) noexcept;
@@ -125,7 +127,7 @@ class ProcessTable {
 class Membership {
  public:
     static constexpr std::int32_t none = -1;     // after fork: claim one
-    static constexpr std::int32_t refused = -2;  // tried and found none; put() tries again
+    static constexpr std::int32_t refused = -2;  // tried and found none; claim_slot() tries again
 
     Membership(std::optional<LockFile> lock_file, std::int32_t slot) noexcept;
     ~Membership();

@@ -50,10 +50,24 @@ bool Reclaimer::reclaim_one(std::uint32_t from) noexcept {
     return false;
 }
 
-// R1 and R2, or the taking over of a dead owner's block. `state` is then what we left.
+bool Reclaimer::takeable(const BlockState& state) noexcept {
+    switch (state.phase) {
+        case BlockPhase::free:
+        case BlockPhase::open:
+            return false;
+        case BlockPhase::sealed:
+            return true;
+        case BlockPhase::reclaiming:
+            return processes_.dead(state.owner);
+        case BlockPhase::invalid:
+            break;
+    }
+    return true;  // overwritten: nobody's
+}
+
+// R1 and R2, or the taking over of an abandoned block. `state` is then what we left.
 bool Reclaimer::take(std::uint32_t block, BlockState& state) noexcept {
-    const bool abandoned = state.phase == BlockPhase::reclaiming && processes_.dead(state.owner);
-    if (state.phase != BlockPhase::sealed && !abandoned) return false;
+    if (!takeable(state)) return false;
     const BlockState mine{state.generation, BlockPhase::reclaiming, processes_.self()};
     if (!blocks_.change(block, state, mine)) return false;
     state = mine;

@@ -8,9 +8,9 @@
 //   R6  generation to even, FREE
 //
 // Each step can be repeated from R2 (even generation) or R5 (odd) by another process, which takes the block
-// over when its owner is proven dead. Blocks are opened in the order of their numbers, around and around, so
-// the oldest sealed block is the next one after the open block. Every loop is bounded by the number of
-// blocks.
+// over when its owner is proven dead, or when its phase is none that anybody writes. Blocks are opened in the
+// order of their numbers, around and around, so the oldest sealed block is the next one after the open block.
+// Every loop is bounded by the number of blocks.
 #pragma once
 
 #include <cstdint>
@@ -28,12 +28,13 @@ class Reclaimer {
         : blocks_(blocks), index_(index), processes_(processes) {}
 
     // The open block is full: sees to it that another one is chosen, and that some more are free for those
-    // who come next. False when there is none to be had. Only where a pin could be had.
+    // who come next. False when there is none to be had. Only after ProcessTable::claim_slot().
     bool open_next(BlockLife full) noexcept;
 
  private:
     [[nodiscard]] std::optional<BlockLife> find_free(std::uint32_t from) const noexcept;
     bool reclaim_one(std::uint32_t from) noexcept;
+    [[nodiscard]] bool takeable(const BlockState& state) noexcept;
     bool take(std::uint32_t block, BlockState& state) noexcept;
     bool recycle(std::uint32_t block, BlockState state) noexcept;
     void drop_items(BlockLife life) noexcept;

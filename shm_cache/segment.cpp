@@ -134,6 +134,8 @@ std::optional<Segment::Impl::Place> Segment::Impl::reserve_in(BlockLife open, st
 }
 
 std::optional<Segment::Impl::Place> Segment::Impl::reserve(std::uint64_t units) noexcept {
+    // Who has no slot has no name to reclaim under and no pin to write with.
+    if (!processes.claim_slot()) return std::nullopt;
     for (int round = 0; round < reserve_rounds_max; ++round) {
         const BlockLife open = blocks.open_block();
         const BlockState state = open.block < blocks.count() ? blocks.state(open.block) : BlockState{};
@@ -145,7 +147,6 @@ std::optional<Segment::Impl::Place> Segment::Impl::reserve(std::uint64_t units) 
             continue;
         }
         if (std::optional<Place> place = reserve_in(open, units)) return place;
-        if (!processes.has_slot()) return std::nullopt;
     }
     return std::nullopt;
 }

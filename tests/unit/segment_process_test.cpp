@@ -325,5 +325,32 @@ TEST_F(ProcessTest, AChildWithoutASlotReads) {
     EXPECT_TRUE(look_up(segment_, 2).hit);
 }
 
+// Also when the open block is full and a free one had to be made: that takes a name to reclaim under.
+TEST_F(ProcessTest, WithoutASlotNothingIsReclaimed) {
+    fill(inside().blocks.count());
+    const std::uint32_t slots = inside().geometry.process_slots;
+    std::vector<Segment> others;
+    while (others.size() + 1 < slots) others.push_back(Segment::open(name_).value());
+    // As writers leave it that die after they sealed a block.
+    const Inside in = inside();
+    BlockTable blocks = in.blocks;
+    std::vector<std::uint64_t> sealed;
+    for (std::uint32_t b = 0; b < blocks.count(); ++b) {
+        const BlockState state = blocks.state(b);
+        sealed.push_back(BlockState{state.generation, BlockPhase::sealed, {}}.pack());
+        ASSERT_TRUE(blocks.change(b, state, BlockState::unpack(sealed.back())));
+    }
+    for (const bool refused_before : {false, true}) {
+        ChildProcess child([&] {
+            if (refused_before) (void)look_up(segment_, 1);
+            return segment_.put(oracle_entry(2, 1, 50)).code() == StatusCode::no_space ? 0 : 1;
+        });
+        EXPECT_EQ(child.wait(), 0) << refused_before;
+        for (std::uint32_t b = 0; b < blocks.count(); ++b) EXPECT_EQ(blocks.state(b).pack(), sealed[b]) << b;
+    }
+    EXPECT_TRUE(segment_.put(oracle_entry(2, 1, 50)).ok());
+    expect_nothing_left_behind();
+}
+
 }  // namespace
 }  // namespace tiercache

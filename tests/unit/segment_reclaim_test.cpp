@@ -175,6 +175,30 @@ TEST_F(ReclaimTest, ABlockThatALivingProcessReclaimsIsNotTouched) {
     EXPECT_EQ(blocks_.state(block), held);
 }
 
+// A state word that nobody writes: overwritten, so nobody's.
+TEST_F(ReclaimTest, ABlockInAnUnknownPhaseIsTakenOver) {
+    fill(blocks_.count() - 3);
+    for (const int phase : {0, 5, 15}) {
+        for (const std::uint32_t odd : {0U, 1U}) {
+            std::uint32_t block = 0;
+            while (blocks_.state(block).phase != BlockPhase::sealed) ++block;
+            const BlockState state = blocks_.state(block);
+            ASSERT_TRUE(blocks_.change(
+                block, state, {state.generation + odd, static_cast<BlockPhase>(phase), Owner{0xfff, 7}}));
+            fill(std::uint64_t{2} * blocks_.count());
+            EXPECT_GT(blocks_.state(block).generation, state.generation + odd) << phase;
+            expect_blocks_in_order();
+            expect_only_whole_entries();
+        }
+    }
+}
+
+TEST(BlockStateTest, AnOwnerDoesNotReachIntoThePhase) {
+    const BlockState state{2, BlockPhase::reclaiming, Owner{0xffff, 0xffff}};
+    EXPECT_EQ(BlockState::unpack(state.pack()),
+              (BlockState{2, BlockPhase::reclaiming, Owner{0xfff, 0xffff}}));
+}
+
 // A process that chose the next block and died before it opened it.
 TEST_F(ReclaimTest, AChosenBlockIsOpenedByWhoComesNext) {
     const BlockLife open = blocks_.open_block();
