@@ -104,15 +104,11 @@ ProcessTable::ProcessTable(ProcessSlot* slots, std::uint32_t count,
 
 ProcessTable::ProcessTable(ProcessTable&&) noexcept = default;
 
-Result<ProcessTable> ProcessTable::join(std::byte* memory, const Geometry& geometry, LockFile lock_file) {
+ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, LockFile lock_file) {
     auto membership = std::make_unique<Membership>(std::move(lock_file), Membership::none);
     ProcessSlot* slots = slots_of(memory, geometry);
-    if (membership->claim(slots, geometry.process_slots) < 0) {
-        return Status(StatusCode::busy, "all " + std::to_string(geometry.process_slots) +
-                                            " process slots of the segment are taken; end a process, or make "
-                                            "the segment again with more of them");
-    }
-    return ProcessTable(slots, geometry.process_slots + 1, std::move(membership));
+    (void)membership->claim(slots, geometry.process_slots);
+    return {slots, geometry.process_slots + 1, std::move(membership)};
 }
 
 ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, std::uint32_t slot) {

@@ -74,8 +74,9 @@ class Membership;
 
 class ProcessTable {
  public:
-    // For a named segment. Error: busy, when all process slots are taken.
-    static Result<ProcessTable> join(std::byte* memory, const Geometry& geometry, LockFile lock_file);
+    // For a named segment. When all process slots are taken it joins without one, to look only, until
+    // claim_slot() finds one free.
+    static ProcessTable join(std::byte* memory, const Geometry& geometry, LockFile lock_file);
     // For caller-owned memory: `slot` is below geometry.process_slots, or equal to it for whoever formatted.
     static ProcessTable join(std::byte* memory, const Geometry& geometry, std::uint32_t slot);
 

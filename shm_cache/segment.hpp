@@ -28,7 +28,7 @@ struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
     std::size_t block_bytes = 0;                     // 0: 2 MiB, less in a small segment; a power of two
     std::size_t item_bytes_mean = 512;               // expected; sizes the index
-    std::uint32_t process_slots = 256;               // how many processes may have it attached at once
+    std::uint32_t process_slots = 256;               // how many processes may put() at once
     mode_t mode = 0600;                              // of the shared-memory object
 };
 
@@ -61,6 +61,11 @@ struct CopyTarget {
 class Segment {
  public:
     // A segment of its own shared-memory object. create: already_exists when there is one of that name.
+    //
+    // A process has a process slot from here on until its Segment is gone or it dies, however it dies. When
+    // all are taken it has the segment attached without one: everything but put() works, what it does is not
+    // counted in stats(), and each put() looks for a free slot first (a system call for each slot) and
+    // answers no_space as long as there is none.
     static Result<Segment> create(const std::string& name, const SegmentOptions& options);
     static Result<Segment> open(const std::string& name);
     // Opens it, or creates it when there is none; two processes that try at once get the same one.

@@ -107,9 +107,8 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     format_segment(base, *geometry, lock->inode());
     publish_segment(base);
     lock->unlock_making();
-    Result<ProcessTable> processes = ProcessTable::join(base, *geometry, std::move(lock).value());
-    if (!processes.ok()) return processes.status();
-    auto impl = std::make_unique<Impl>(base, *geometry, std::move(processes).value());
+    auto impl =
+        std::make_unique<Impl>(base, *geometry, ProcessTable::join(base, *geometry, std::move(lock).value()));
     impl->memory = std::move(memory).value();
     impl->name = name;
     return Segment(std::move(impl));
@@ -138,9 +137,8 @@ Result<Segment> Segment::open(const std::string& name) {
         return Status(StatusCode::corrupt, "the lock file of segment \"" + name +
                                                "\" is missing or another's; remove the segment");
     }
-    Result<ProcessTable> processes = ProcessTable::join(base, *geometry, std::move(lock).value());
-    if (!processes.ok()) return processes.status();
-    auto impl = std::make_unique<Impl>(base, *geometry, std::move(processes).value());
+    auto impl =
+        std::make_unique<Impl>(base, *geometry, ProcessTable::join(base, *geometry, std::move(lock).value()));
     impl->memory = std::move(memory).value();
     impl->name = name;
     return Segment(std::move(impl));
