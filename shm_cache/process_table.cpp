@@ -192,9 +192,11 @@ bool ProcessTable::pinned(BlockLife life) noexcept {
 
 void ProcessTable::bury(std::uint32_t slot) noexcept {
     // The file lock keeps other processes from taking the slot meanwhile, the mutex other threads of this
-    // one.
+    // one; one of them may have taken it just before, and its lock would not stop us.
     const std::unique_lock guard(memberships_mutex, std::try_to_lock);
-    if (!guard || !membership_->lock_file->try_lock_slot(slot)) return;
+    if (!guard || static_cast<std::int32_t>(slot) == membership_->slot.load(std::memory_order_relaxed))
+        return;
+    if (!membership_->lock_file->try_lock_slot(slot)) return;
     vacate(slots_[slot]);
     membership_->lock_file->unlock_slot(slot);
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <thread>
 
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lock_file.hpp"
@@ -18,9 +19,11 @@ using namespace test;
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int rounds = 20;
 constexpr int steps = 3'000;
+constexpr int races = 1'000;
 #else
 constexpr int rounds = 120;
 constexpr int steps = 30'000;
+constexpr int races = 5'000;
 #endif
 
 class ProcessTest : public ::testing::Test {
@@ -257,6 +260,46 @@ TEST_F(ProcessTest, SlotsAreTakenOnceAndGivenBack) {
         opened.wait();
     }
     EXPECT_TRUE(Segment::open(name_)->put(oracle_entry(4, 1, 50)).ok());
+}
+
+// One thread claims a slot while another buries whoever had it before.
+TEST_F(ProcessTest, ASlotJustClaimedIsNotBuried) {
+    const Inside in = inside();
+    const std::uint32_t slots = in.geometry.process_slots;
+    std::vector<Segment> others;
+    while (others.size() + 2 < slots) others.push_back(Segment::open(name_).value());
+    const std::uint32_t last = slots - 1;
+    ProcessSlot& slot =
+        reinterpret_cast<ProcessSlot*>(in.memory.bytes().data() + in.geometry.process_slots_at)[last];
+    const LockFile probe = LockFile::open(name_).value();
+    const BlockLife life = in.blocks.open_block();
+    for (int round = 0; round < races; ++round) {
+        std::optional<Segment> holder = Segment::open(name_).value();
+        ASSERT_TRUE(probe.slot_locked_by_other(last));
+        ProcessTable late = join(in, name_);
+        holder.reset();
+        // Somebody who died with a pin.
+        slot.pins[0].store(life.pack());
+        slot.identity.store(slot.identity.load() | 0x7fffffff);
+        std::atomic<bool> begun{false};
+        std::atomic<bool> done{false};
+        std::thread other([&] {
+            while (!begun.load()) {
+            }
+            // Different moments of the claim.
+            for (int i = 0; i < round % 64 * 16; ++i) (void)begun.load();
+            while (!done.load()) (void)late.pinned(life);
+            (void)late.pinned(life);
+        });
+        begun.store(true);
+        const bool claimed = late.claim_slot();
+        done.store(true);
+        other.join();
+        // A slot whose lock the other thread just held is not to be had: then there is nothing to see.
+        if (!claimed) continue;
+        ASSERT_TRUE(probe.slot_locked_by_other(last)) << round;
+        ASSERT_EQ(static_cast<pid_t>(slot.identity.load() & UINT32_MAX), getpid()) << round;
+    }
 }
 
 TEST_F(ProcessTest, AForkedChildGetsASlotOfItsOwn) {
