@@ -14,6 +14,7 @@ extern "C" {
 #include <nodes/params.h>
 #include <rewrite/rewriteHandler.h>
 #include <tcop/tcopprot.h>
+#include <utils/inval.h>
 #include <utils/lsyscache.h>
 }
 
@@ -123,10 +124,12 @@ void analyze_and_plan(Fill& fill) {
     query_check::check_plan(fill.plan, fill.reasons);
 }
 
-// Before parse analysis, which takes locks and accepts invalidation messages.
 void begin(Fill& fill) {
     fill.started_ns = monotonic_ns();
     fill.plan_age = plan_age_now();
+    // What the plan is made of must be as new as its age. Parse analysis accepts messages only where it takes a
+    // lock, and a query without tables takes none.
+    AcceptInvalidationMessages();
     // What the statement around us did so far is seen, as by any query in a function that may write.
     CommandCounterIncrement();
     Snapshot snapshot = GetTransactionSnapshot();

@@ -5,10 +5,13 @@
 
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/pause_point.hpp"
-#include "pg_extension/session_key.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
 #include "shm_cache/monotonic_time.hpp"
+
+extern "C" {
+#include <utils/inval.h>
+}
 
 namespace tiercache::l4_cache {
 
@@ -46,12 +49,17 @@ void tell_dependents(const EntryView& entry) noexcept {
 }  // namespace
 
 Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryParam> params) {
+    AcceptInvalidationMessages();
     const std::span<const std::byte> session = session_key();
     const std::size_t size = query_key_bytes(session, sql, params);
     auto* room = static_cast<std::byte*>(palloc(size));
     const std::span<const std::byte> bytes = write_query_key(format, session, sql, params, {room, size});
-    return {bytes, hash_key(bytes)};
+    Key key{bytes, hash_key(bytes), {}};
+    std::ranges::copy(session, key.session.begin());
+    return key;
 }
+
+bool is_current(const Key& key) { return std::ranges::equal(session_key(), key.session); }
 
 bool peek(const Key& key, EntryView& entry) { return copy_out(key, entry); }
 

@@ -1,9 +1,11 @@
 // L4: entries in PostgreSQL's shared memory. Looks one up and judges it for this transaction; stores one.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "pg_extension/pg.hpp"
+#include "pg_extension/session_key.hpp"
 #include "shm_cache/entry.hpp"
 #include "shm_cache/query_key.hpp"
 
@@ -13,10 +15,15 @@ namespace tiercache::l4_cache {
 struct Key {
     std::span<const std::byte> bytes;
     KeyHash hash;
+    std::array<std::byte, session_key_bytes> session;  // the session key in it
 };
 
-// Of the query `sql` with `params` in this session, now.
+// Of the query `sql` with `params` in this session, now: other sessions' changes of schemas and roles are
+// accepted first.
 [[nodiscard]] Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryParam> params);
+
+// Is it still the key that this session makes? Then what was computed since is its result.
+[[nodiscard]] bool is_current(const Key& key);
 
 // The entry of `key` when it may be served to this transaction: whole, unexpired, fresh, its checksum
 // verified. A private, palloc'ed copy. False: there is none. Counts hits and misses; call it only without a

@@ -65,10 +65,14 @@ void count_fill(bool published) noexcept {
     count(published ? counters.fills : counters.fills_unpublished);
 }
 
+[[nodiscard]] bool may_keep(const Fill& fill, const l4_cache::Key& key) {
+    return fill::may_keep(fill) && l4_cache::is_current(key);
+}
+
 // Stores the result of a fill that nobody but this server needs.
 void publish(const Fill& fill, const l4_cache::Key& key, std::span<const std::byte> payload) {
     bool published = false;
-    if (payload.size() <= size_limit() && fill::may_keep(fill)) {
+    if (payload.size() <= size_limit() && may_keep(fill, key)) {
         const std::span<std::byte> entry =
             l4_cache::encode(fields_of(fill, key, true), fill.dependencies.tags(), key, payload, 0);
         published = !entry.empty() && l4_cache::put(entry);
@@ -202,7 +206,7 @@ Datum query(FunctionCallInfo fcinfo) {
     initStringInfo(&messages);
     fill::run(*fill, wire_payload::make_receiver(&messages, &fill->plan));
 
-    const bool keep = fill::may_keep(*fill);
+    const bool keep = may_keep(*fill, key);
     const EntryFields fields = fields_of(*fill, key, keep);
     const std::span<const Tag> tags = keep ? fill->dependencies.tags() : std::span<const Tag>{};
     const std::span<std::byte> entry = l4_cache::encode(fields, tags, key, bytes_of(messages), VARHDRSZ);
