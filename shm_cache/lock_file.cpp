@@ -10,13 +10,14 @@
 #include <cstring>
 #include <utility>
 
+#include "shm_cache/monotonic_time.hpp"
+
 namespace tiercache {
 
 namespace {
 
 constexpr std::uint64_t making_byte = 0;
 constexpr std::uint64_t first_slot_byte = 1;
-constexpr int making_polls = 30'000;  // of a millisecond: reserving a large segment's space takes seconds
 constexpr int open_attempts = 8;
 
 std::string file_name(const std::string& segment_name) { return segment_name + ".lock"; }
@@ -112,19 +113,21 @@ bool LockFile::set_lock(short type, std::uint64_t byte) const noexcept {
     return fcntl(fd_, F_OFD_SETLK, &lock) == 0;
 }
 
-Status LockFile::lock_making() {
-    for (int poll = 0; poll < making_polls; ++poll) {
+Status LockFile::lock_making(std::uint32_t wait_ms) {
+    const std::uint64_t deadline = monotonic_ns() + std::uint64_t{wait_ms} * 1'000'000;
+    for (;;) {
         if (set_lock(F_WRLCK, making_byte)) return Status();
         if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
             return {StatusCode::internal,
                     std::string("could not lock the segment's lock file: ") + std::strerror(errno)};
         }
+        if (monotonic_ns() >= deadline) break;
         const timespec millisecond{0, 1'000'000};
         nanosleep(&millisecond, nullptr);
     }
     return {StatusCode::busy,
-            "another process has been making or removing the segment for too long; look for "
-            "a stopped process that holds its lock file in /dev/shm"};
+            "another process is making or removing the segment; try again, or look for a stopped "
+            "process that holds its lock file in /dev/shm"};
 }
 
 void LockFile::unlock_making() noexcept { set_lock(F_UNLCK, making_byte); }

@@ -35,8 +35,8 @@ class LockFile {
     [[nodiscard]] uid_t owner() const noexcept { return owner_; }
     [[nodiscard]] bool still_named(const std::string& segment_name) const noexcept;
 
-    // Waits, but not for ever, for whoever makes or removes the segment. Errors: busy, internal.
-    Status lock_making();
+    // Waits up to `wait_ms` for whoever makes or removes the segment; 0: tries once. Errors: busy, internal.
+    Status lock_making(std::uint32_t wait_ms = 30'000);
     void unlock_making() noexcept;
 
     [[nodiscard]] bool try_lock_slot(std::uint32_t slot) noexcept;

@@ -30,6 +30,9 @@ struct SegmentOptions {
     std::size_t item_bytes_mean = 512;               // expected; sizes the index
     std::uint32_t process_slots = 256;               // how many processes may put() at once
     mode_t mode = 0600;                              // of the shared-memory object
+    // How long create() waits for another process that is making or removing the segment, before it answers
+    // busy; 0: not at all. Making a large segment takes seconds.
+    std::uint32_t making_wait_ms = 30'000;
 };
 
 // Counts since the segment was made; approximate to the extent that killed processes lose their last few.
@@ -60,7 +63,8 @@ struct CopyTarget {
 
 class Segment {
  public:
-    // A segment of its own shared-memory object. create: already_exists when there is one of that name.
+    // A segment of its own shared-memory object. create: already_exists when there is one of that name; busy
+    // when another process has been making or removing it for longer than making_wait_ms.
     //
     // A process has a process slot from here on until its Segment is gone or it dies, however it dies. When
     // all are taken it has the segment attached without one: everything but put() works, what it does is not

@@ -16,11 +16,11 @@ namespace {
 constexpr int race_attempts = 16;
 
 // The lock file, held for making or removing, and still the one that others will find.
-Result<LockFile> lock_for_making(const std::string& name, mode_t mode) {
+Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& options) {
     for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        Result<LockFile> lock = LockFile::open_or_create(name, mode);
+        Result<LockFile> lock = LockFile::open_or_create(name, options.mode);
         if (!lock.ok()) return lock;
-        if (Status s = lock->lock_making(); !s.ok()) return s;
+        if (Status s = lock->lock_making(options.making_wait_ms); !s.ok()) return s;
         if (lock->still_named(name)) return lock;
     }
     return Status(StatusCode::busy,
@@ -87,7 +87,7 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (Status s = check_name(name); !s.ok()) return s;
     const Result<Geometry> geometry = plan_geometry(options, Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
-    Result<LockFile> lock = lock_for_making(name, options.mode);
+    Result<LockFile> lock = lock_for_making(name, options);
     if (!lock.ok()) return lock.status();
     const Result<Found> found = look(name);
     if (!found.ok()) return found.status();
@@ -166,7 +166,7 @@ Status Segment::remove(const std::string& name) {
     if (*found == Found::nothing) {
         return {StatusCode::not_found, "there is no segment \"" + name + "\" on this host"};
     }
-    const Result<LockFile> lock = lock_for_making(name, 0600);
+    const Result<LockFile> lock = lock_for_making(name, SegmentOptions{});
     if (!lock.ok()) return lock.status();
     Status removed = SharedMemory::remove(name);
     if (removed.ok()) LockFile::remove(name);

@@ -5,6 +5,7 @@
 
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lock_file.hpp"
+#include "shm_cache/monotonic_time.hpp"
 #include "shm_cache/shared_memory.hpp"
 #include "tests/unit/child_process.hpp"
 #include "tests/unit/segment_oracle.hpp"
@@ -219,6 +220,35 @@ TEST(SegmentFile, ASecondMakerWaitsForTheFirst) {
     const Segment segment = Segment::open_or_create(name, other).value();
     EXPECT_EQ(segment.stats().size_bytes, tiny_segment().size_bytes);
     EXPECT_EQ(maker.wait(), 0);
+}
+
+// A maker that was stopped: who can't wait says so, and is told at once.
+TEST(SegmentFile, HowLongToWaitForAMakerIsTheCallersChoice) {
+    const SegmentName name;
+    Signal locked;
+    ChildProcess maker([&] {
+        LockFile lock = LockFile::open_or_create(name, 0600).value();
+        if (!lock.lock_making().ok()) return 1;
+        const SharedMemory memory = SharedMemory::create(name, tiny_segment().size_bytes, 0600).value();
+        locked.send();
+        for (;;) pause();
+        return 0;
+    });
+    locked.wait();
+    maker.stop();
+    SegmentOptions options = tiny_segment();
+    for (const std::uint32_t wait_ms : {0U, 50U}) {
+        options.making_wait_ms = wait_ms;
+        const std::uint64_t before = monotonic_ns();
+        EXPECT_EQ(Segment::open_or_create(name, options).status().code(), StatusCode::busy);
+        const std::uint64_t waited_ms = (monotonic_ns() - before) / 1'000'000;
+        EXPECT_GE(waited_ms, wait_ms);
+        // Not the default; generous to a slow machine.
+        EXPECT_LT(waited_ms, 10'000U);
+    }
+    maker.kill_and_wait();
+    options.making_wait_ms = 0;
+    EXPECT_TRUE(Segment::open_or_create(name, options).ok());
 }
 
 TEST(SegmentFile, ManyThatOpenOrCreateAtOnceGetTheSameOne) {
