@@ -38,10 +38,10 @@ Kept read_file() {
     int lease_ms = 0;
     if (length <= 0 || sscanf(text, "tiercache 1 %llu %d\n", &ceiling, &lease_ms) != 2 ||
         ceiling > (1ULL << 62) || lease_ms < 0 || lease_ms > settings::lease_ms_max) {
-        ereport(
-            FATAL,
-            (errcode(ERRCODE_DATA_CORRUPTED), errmsg("file \"%s\" is damaged", file_name),
-             errhint("Remove it from the data directory if the system clock is right, and start again.")));
+        // Entries of former lives are dead by their epoch; only tokens could seem to come from the future.
+        ereport(WARNING, (errcode(ERRCODE_DATA_CORRUPTED),
+                          errmsg("file \"%s\" is damaged; making it anew", file_name)));
+        return {0, settings::lease_ms};
     }
     return {ceiling, lease_ms};
 }

@@ -16,7 +16,7 @@ struct Start {
 };
 
 // For the postmaster at start: a base above each clock value ever used, with its ceiling already on disk.
-// Ends the start-up with FATAL when the ceiling can't be read or written.
+// A damaged file is made anew, with a warning; one that can't be read or written ends the start-up.
 [[nodiscard]] Start choose_base();
 
 // For the worker: moves the ceiling up while the clock is still far below it, and writes down a longer lease

@@ -38,7 +38,19 @@ void renew_lease() {
 
 void give_lease_back(int /*code*/, Datum /*argument*/) { shared::clock().renew_lease(0); }
 
+// Says once that the clock table's name is gone.
+void watch_clock_name() {
+    static bool said = false;
+    if (said || shared::clock_can_be_found()) return;
+    said = true;
+    ereport(WARNING,
+            (errmsg("tiercache: the clock table \"%s\" was removed from shared memory", settings::clock_name),
+             errhint("Apps that start now do not find it; restart the server. If systemd removed it, set "
+                     "RemoveIPC=no.")));
+}
+
 void work_once() {
+    watch_clock_name();
     SharedState& state = shared::state();
     state.ceiling = clock_ceiling::extend(state.ceiling, shared::clock_now());
     // While some prepared transaction may change anything, apps must not trust the table.

@@ -1,5 +1,6 @@
 #include "pg_extension/shared_state.hpp"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cstdio>
@@ -96,9 +97,23 @@ void choose_clock_name() {
     SetConfigOption("tiercache.clock_name", name, PGC_POSTMASTER, PGC_S_DYNAMIC_DEFAULT);
 }
 
+// Is the object that we have still there for apps to find?
+bool clock_file_is_current() noexcept {
+    try {
+        return clock_file.get() != nullptr && clock_file.get()->still_current();
+    } catch (...) {
+        return false;
+    }
+}
+
+// After a crash of a backend the object is still ours, unless somebody removed its name.
 Complaint make_clock_table() noexcept {
     Complaint complaint;
-    if (clock_file.get() != nullptr) return complaint;  // after a crash of a backend: still ours
+    if (clock_file_is_current()) return complaint;
+    // Whoever has the nameless one mapped must not go on trusting it.
+    if (clock_table.valid()) clock_table.restart(0, UINT64_MAX);
+    clock_table = {};
+    clock_file.reset();
     try {
         Result<ClockFile> made =
             ClockFile::create(settings::clock_name, clock_slots, static_cast<mode_t>(settings::clock_mode));
@@ -111,6 +126,19 @@ Complaint make_clock_table() noexcept {
         strlcpy(complaint.text, e.what(), sizeof(complaint.text));
     }
     return complaint;
+}
+
+// A table that only the server's own processes see: L4 works, apps' caches on this host have nothing to judge
+// by.
+void make_private_clock_table() {
+    const std::size_t bytes = ClockTable::size_bytes(clock_slots);
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not map memory for tiercache: %m")));
+    }
+    Result<ClockTable> made = ClockTable::format({static_cast<std::byte*>(memory), bytes}, clock_slots);
+    if (made.ok()) clock_table = *made;
+    SetConfigOption("tiercache.clock_name", "", PGC_POSTMASTER, PGC_S_OVERRIDE);
 }
 
 Complaint format_segment() noexcept {
@@ -159,14 +187,17 @@ void start_new_life() {
     for (std::uint32_t i = 0; i < clock_slots; ++i) pg_atomic_init_u64(&ddl_versions[i], 0);
 
     choose_clock_name();
-    const bool first_life = clock_file.get() == nullptr;
+    const bool was_there = clock_file_is_current();
     if (const Complaint c = make_clock_table(); c.any()) {
-        ereport(FATAL,
+        ereport(WARNING,
                 (errmsg("tiercache: %s", c.text),
+                 errdetail("Caches of apps on this host ask the server for every strict read."),
                  errhint("The name is set by tiercache.clock_name (now \"%s\").", settings::clock_name)));
+        make_private_clock_table();
     }
     clock_table.restart(epoch, s.base + 1);
-    if (first_life && !clock_file.get()->reused()) outwait_lease(start.former_lease_ms);
+    const bool is_known_to_readers = was_there || (clock_file.get() != nullptr && clock_file.get()->reused());
+    if (!is_known_to_readers) outwait_lease(start.former_lease_ms);
     if (!segment_memory.empty()) {
         if (const Complaint c = format_segment(); c.any()) {
             ereport(FATAL, (errmsg("tiercache: %s", c.text), errhint("See tiercache.memory.")));
@@ -248,6 +279,8 @@ Segment* segment() noexcept {
     }
     return backend_segment.get();
 }
+
+bool clock_can_be_found() noexcept { return clock_file.get() == nullptr || clock_file_is_current(); }
 
 std::uint64_t random_epoch() {
     std::uint64_t epoch = 0;

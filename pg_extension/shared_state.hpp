@@ -56,6 +56,9 @@ void require();
 // This backend's attachment to the L4 segment; nullptr when tiercache.memory is 0 or it can't be attached.
 [[nodiscard]] Segment* segment() noexcept;
 
+// False when somebody removed the clock table's name: apps that have not mapped it can't.
+[[nodiscard]] bool clock_can_be_found() noexcept;
+
 // A name for a life of the cache that was never used before.
 [[nodiscard]] std::uint64_t random_epoch();
 

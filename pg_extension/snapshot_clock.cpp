@@ -52,10 +52,12 @@ TransactionClock transaction_clock;
 }  // namespace
 
 const char* bypass_reason() {
-    if (!settings::enabled) return "tiercache.enabled is off";
     if (RecoveryInProgress()) return "the server is in recovery";
-    if (pg_atomic_read_u32(&shared::state().open) == 0) return "the server has just started";
+    if (pg_atomic_read_u32(&shared::state().open) == 0) {
+        return "the lease worker has not started yet (it needs one of max_worker_processes)";
+    }
     in_doubt::resolve();
+    if (!settings::enabled) return "tiercache.enabled is off";
     if (pg_atomic_read_u32(&shared::state().blocked) != 0) {
         return "a transaction that was prepared before the server's start is still open";
     }

@@ -25,9 +25,10 @@ struct Transaction {
     ChangedSlots changed;  // collected during the transaction, completed at PRE_COMMIT
     ChangedSlots ddl;      // those whose definition may have changed
     bool resets = false;
-    bool marked = false;                                // writers were counted up on all of `changed`
+    bool marked = false;  // writers were counted up on each slot of `changed`, later additions included
     bool holds_ddl_pending = false;                     // ddl_pending was counted up
     TransactionId prepared_xid = InvalidTransactionId;  // written down in the in-doubt list
+    std::size_t prepared_count = 0;                     // with that many slots of `changed`
 };
 Transaction transaction;
 
@@ -160,6 +161,7 @@ void forget_transaction() noexcept {
     transaction.resets = false;
     transaction.marked = false;
     transaction.prepared_xid = InvalidTransactionId;
+    transaction.prepared_count = 0;
 }
 
 void after_commit() noexcept {
@@ -198,6 +200,17 @@ void before_prepare() {
     if (!transaction.marked) return;
     in_doubt::add(GetTopTransactionId(), transaction.changed, transaction.resets);
     transaction.prepared_xid = GetTopTransactionId();
+    transaction.prepared_count = transaction.changed.slots().size();
+}
+
+// The marks stay, and the in-doubt list has them; but not those that came after it was written.
+void after_prepare() noexcept {
+    if (transaction.marked && marks_writers()) {
+        for (const std::uint32_t slot : transaction.changed.slots().subspan(transaction.prepared_count)) {
+            shared::clock().cancel_write(slot);
+        }
+    }
+    forget_transaction();
 }
 
 void on_transaction_event(XactEvent event, void* /*argument*/) {
@@ -215,9 +228,8 @@ void on_transaction_event(XactEvent event, void* /*argument*/) {
         case XACT_EVENT_PRE_PREPARE:
             before_prepare();
             break;
-        // The marks stay; the in-doubt list has them.
         case XACT_EVENT_PREPARE:
-            forget_transaction();
+            after_prepare();
             break;
         case XACT_EVENT_PARALLEL_PRE_COMMIT:
         case XACT_EVENT_PARALLEL_COMMIT:
@@ -239,8 +251,12 @@ void on_resource_release(ResourceReleasePhase phase, bool /*is_commit*/, bool is
     return shared::available() && IsTransactionState() && has_xid() && !pg::is_autovacuum_worker();
 }
 
+// Also called between PRE_COMMIT and COMMIT: on-commit actions accept other sessions' messages. The set and
+// the marks must stay the same thing, or a mark would be taken back that was never made.
 void note_definition(Tag tag) {
+    const bool is_new = !transaction.changed.contains(tag);
     transaction.changed.add(tag);
+    if (is_new && transaction.marked && marks_writers()) shared::clock().begin_write(tag);
     transaction.ddl.add(tag);
 }
 
@@ -270,11 +286,11 @@ void register_callbacks() {
     RegisterXactCallback(on_transaction_event, nullptr);
     RegisterResourceReleaseCallback(on_resource_release, nullptr);
     CacheRegisterRelcacheCallback(on_relation_change, Datum{0});
-    for (const int cache_id : {TYPEOID, NAMESPACEOID, NAMESPACENAME, RELNAMENSP}) {
+    for (const int cache_id : {TYPEOID, TYPENAMENSP, NAMESPACEOID, NAMESPACENAME, RELNAMENSP}) {
         CacheRegisterSyscacheCallback(cache_id, on_catalog_row_change, Datum{0});
     }
-    for (const int cache_id :
-         {PROCOID, OPEROID, CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
+    for (const int cache_id : {PROCOID, OPEROID, CASTSOURCETARGET, CLAOID, AMOPOPID, COLLOID, CONDEFAULT,
+                               ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
         CacheRegisterSyscacheCallback(cache_id, on_shared_definition_change, Datum{0});
     }
     for (const int cache_id : {AUTHOID, AUTHMEMMEMROLE, DATABASEOID}) {

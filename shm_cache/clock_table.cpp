@@ -162,12 +162,16 @@ void ClockTable::cancel_write(Tag tag) noexcept {
 }
 
 void ClockTable::restart(std::uint64_t epoch, std::uint64_t floor) noexcept {
-    // Order matters for readers that run on: lease, epoch and floor first, `writers` last.
+    // Order matters for readers that run on: lease, epoch and floor first, then the versions, `writers` last.
+    // A reader that sees a version of the new life (acquire) sees its floor and epoch.
     header_->valid_until_ns.store(0, std::memory_order_release);
     header_->epoch.store(epoch, std::memory_order_release);
     header_->floor.store(floor, std::memory_order_release);
     auto* slots = reinterpret_cast<ClockSlot*>(header_ + 1);
-    for (std::uint32_t i = 0; i <= mask_; ++i) slots[i].writers.store(0, std::memory_order_release);
+    for (std::uint32_t i = 0; i <= mask_; ++i) {
+        slots[i].version.store(0, std::memory_order_release);
+        slots[i].writers.store(0, std::memory_order_release);
+    }
 }
 
 void ClockTable::change_epoch(std::uint64_t epoch) noexcept {

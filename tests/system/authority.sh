@@ -100,25 +100,28 @@ before=$(hits)
 tc_is "$(read_t)" 2 'the cache goes on'
 tc_is "$(($(hits) - before))" 1 'with hits'
 
-# Settings that can't work: one sentence, and the server does not start.
-refused() {
-    local name=$1 pattern=$2
-    shift 2
-    ! tc_pg_start "$name" "$@" >/dev/null 2>&1 && grep -qE "$pattern" "$TC_WORK/$name/server.log"
-}
-tc_check 'two servers never share a clock table' refused b 'in use by another running server' \
-    tiercache.clock_name="$TC_CLOCK"
-tc_check 'the first one goes on' tc_psql a -q -c 'SELECT 1' -o /dev/null
-# PostgreSQL warns of a bad value in its configuration file and goes on with the default.
-not_used() {
+# A clock table that can't be had: the server says so and starts all the same, caching for itself.
+clock_of_a=$TC_CLOCK
+starts_saying() {
     local name=$1 pattern=$2
     shift 2
     tc_pg_start "$name" "$@" >/dev/null 2>&1 && grep -qE "$pattern" "$TC_WORK/$name/server.log"
 }
-tc_check 'a clock table that others could write is refused' not_used c 'Use 0600' tiercache.clock_mode=0666
+tc_check 'two servers never share a clock table' starts_saying b 'in use by another running server' \
+    tiercache.clock_name="$clock_of_a"
+tc_psql b -q -c 'CREATE EXTENSION tiercache' -c 'CREATE TABLE t AS SELECT 7 AS v'
+query_b() { tc_psql b -Atc "SELECT tiercache.query_json('SELECT v FROM t')" -o /dev/null; }
+tc_wait_for 20 'the second server caches' eval 'query_b; (($(tc_psql b -Atc "SELECT hits FROM tiercache.stats") > 0))'
+tc_is "$(tc_psql b -Atc 'SHOW tiercache.clock_name')" '' 'the second one caches for itself, and tells apps of no clock'
+tc_check 'the first one goes on' vouched
+tc_pg_stop b
+tc_use a
+
+# PostgreSQL warns of a bad value in its configuration file and goes on with the default.
+tc_check 'a clock table that others could write is refused' starts_saying c 'Use 0600' tiercache.clock_mode=0666
 tc_is "$(stat -c %a "/dev/shm/$(basename "$(tc_shm_name c)")")" 644 'and has the default permissions'
 tc_pg_stop c
-tc_check 'a name with a folder in it is refused' not_used d 'Use a slash' tiercache.clock_name=/a/b
+tc_check 'a name with a folder in it is refused' starts_saying d 'Use a slash' tiercache.clock_name=/a/b
 default_name=$(tc_psql d -Atc 'SHOW tiercache.clock_name')
 tc_check 'and a default name is used' test -e "/dev/shm/${default_name#/}"
 tc_pg_stop d
@@ -126,10 +129,31 @@ rm -f "/dev/shm/${default_name#/}"
 printf 'rubbish' >"$TC_WORK/rubbish"
 tc_pg_stop a
 tc_as_pg cp "$TC_WORK/rubbish" "$TC_WORK/a/data/tiercache.clock"
-tc_check 'a damaged ceiling is refused' refused a 'is damaged'
-tc_as_pg rm "$TC_WORK/a/data/tiercache.clock"
-tc_pg_start a
+tc_check 'a damaged ceiling is made anew' starts_saying a 'is damaged; making it anew'
 tc_wait_for 20 'the lease is granted' vouched
+
+# Marks are taken back exactly as often as they are made, also those that come after PRE_COMMIT.
+tc_psql a -q -c 'CREATE TEMP TABLE q (a int PRIMARY KEY) ON COMMIT DELETE ROWS' -c 'CREATE TABLE perm (v int)' \
+    -c 'BEGIN; INSERT INTO q VALUES (1); INSERT INTO perm VALUES (1); COMMIT'
+tc_is "$(clock slots_being_written)" 0 'ON COMMIT DELETE ROWS leaves no mark behind'
+cat >"$TC_WORK/temp.sql" <<'SQL'
+BEGIN;
+CREATE TEMP TABLE w (a int PRIMARY KEY) ON COMMIT DROP;
+INSERT INTO w VALUES (1);
+INSERT INTO perm VALUES (1);
+COMMIT;
+SQL
+cat >"$TC_WORK/grant.sql" <<'SQL'
+ANALYZE t;
+GRANT SELECT ON t TO public;
+REVOKE SELECT ON t FROM public;
+SQL
+bench() { PGHOST=$TC_PGHOST PGPORT=$TC_PGPORT PGUSER=$TC_PGUSER "$TC_PGBIN/pgbench" -n -f "$@" postgres; }
+bench "$TC_WORK/grant.sql" -t 300 >"$TC_WORK/grant.log" 2>&1 &
+granting=$!
+bench "$TC_WORK/temp.sql" -c 2 -t 400 >"$TC_WORK/temp.log" 2>&1
+wait "$granting"
+tc_is "$(clock slots_being_written)" 0 'nor do temporary tables beside other sessions that GRANT and ANALYZE'
 
 # The postmaster is killed: backends end, and nobody vouches any more.
 tc_pg_stop a kill
