@@ -67,7 +67,8 @@ Status check_regular(const std::string& name) {
     const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
     close(fd);
     if (regular) return Status();
-    return {StatusCode::corrupt, "\"" + name + "\" is no shared memory; remove it or use another name"};
+    return {StatusCode::invalid_argument,
+            "\"" + name + "\" is no shared memory; remove it or use another name"};
 }
 
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;

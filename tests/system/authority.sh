@@ -111,7 +111,8 @@ tc_check 'two servers never share a clock table' starts_saying b 'in use by anot
     tiercache.clock_name="$clock_of_a"
 tc_psql b -q -c 'CREATE EXTENSION tiercache' -c 'CREATE TABLE t AS SELECT 7 AS v'
 query_b() { tc_psql b -Atc "SELECT tiercache.query_json('SELECT v FROM t')" -o /dev/null; }
-tc_wait_for 20 'the second server caches' eval 'query_b; (($(tc_psql b -Atc "SELECT hits FROM tiercache.stats") > 0))'
+second_hits() { query_b && (($(tc_psql b -Atc 'SELECT hits FROM tiercache.stats') > 0)); }
+tc_wait_for 20 'the second server caches' second_hits
 tc_is "$(tc_psql b -Atc 'SHOW tiercache.clock_name')" '' 'the second one caches for itself, and tells apps of no clock'
 tc_check 'the first one goes on' vouched
 tc_pg_stop b

@@ -80,13 +80,47 @@ TEST(ClockFile, AnotherSizeOrModeMakesAnotherObject) {
     EXPECT_EQ(info.st_mode & 07777U, 0644U);
 }
 
-TEST(ClockFile, DamagedTablesAreMadeNew) {
+TEST(ClockFile, WhatIsNoClockTableIsLeftAlone) {
     const SegmentName name;
     { (void)ClockFile::create(name, 64, 0600).value(); }
     SharedMemory::open(name, true).value().bytes()[0] = std::byte{0};
     EXPECT_EQ(ClockFile::open(name).status().code(), StatusCode::corrupt);
+    EXPECT_EQ(ClockFile::create(name, 64, 0600).status().code(), StatusCode::corrupt);
+    EXPECT_TRUE(SharedMemory::open(name, false).ok());
+}
+
+TEST(ClockFile, AnUnfinishedTableIsFinished) {
+    const SegmentName name;
+    { (void)SharedMemory::create(name, ClockTable::size_bytes(64), 0600).value(); }
+    EXPECT_EQ(ClockFile::open(name).status().code(), StatusCode::corrupt);
     EXPECT_TRUE(ClockFile::create(name, 64, 0600).ok());
     EXPECT_TRUE(ClockFile::open(name).ok());
+}
+
+TEST(ClockFile, OtherPermissionsDoNotMakeItAnotherObject) {
+    const SegmentName name;
+    { (void)ClockFile::create(name, 64, 0600).value(); }
+    const ClockFile mapped = ClockFile::open(name).value();
+    const ClockFile again = ClockFile::create(name, 64, 0644).value();
+    EXPECT_TRUE(again.reused());
+    EXPECT_TRUE(mapped.still_current());
+}
+
+TEST(ClockFile, AReplacedTableIsNoLongerVouchedFor) {
+    const SegmentName name;
+    { ClockFile::create(name, 64, 0600).value().table().renew_lease(UINT64_MAX); }
+    const ClockFile mapped = ClockFile::open(name).value();
+    EXPECT_FALSE(ClockFile::create(name, 128, 0600).value().reused());
+    EXPECT_FALSE(mapped.still_current());
+    EXPECT_EQ(mapped.table().valid_until_ns(), 0U);
+}
+
+TEST(ClockFile, NoFifoIsWaitedFor) {
+    const SegmentName name;
+    ASSERT_EQ(mkfifo(("/dev/shm" + name.text()).c_str(), 0600), 0);
+    EXPECT_EQ(ClockFile::open(name).status().code(), StatusCode::invalid_argument);
+    EXPECT_EQ(ClockFile::create(name, 64, 0600).status().code(), StatusCode::invalid_argument);
+    EXPECT_TRUE(SharedMemory::remove(name).ok());
 }
 
 TEST(ClockFile, AnEmptyObjectIsReplaced) {
