@@ -3,8 +3,19 @@
 // A named segment is two files: the shared-memory object and its lock file, whose inode the header names. Who
 // makes or removes a segment holds the lock file's first byte; so there is one maker at a time, and a maker
 // that died half-way left an object without READY that the next one replaces.
+//
+// The lock file comes before the object and goes after it, and its maker is the object's. So an object that
+// is not READY is a half-made segment only beside a lock file of the same owner; zeros alone may be
+// anybody's, and are left alone. Nobody waits for, or makes a lock file beside, what is not to be had.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <array>
 #include <cerrno>
+#include <cstring>
+#include <optional>
 
 #include "shm_cache/lock_file.hpp"
 #include "shm_cache/segment_impl.hpp"
@@ -15,16 +26,12 @@ namespace {
 
 constexpr int race_attempts = 16;
 
-// The lock file, held for making or removing, and still the one that others will find.
-Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& options) {
-    for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        Result<LockFile> lock = LockFile::open_or_create(name, options.mode);
-        if (!lock.ok()) return lock;
-        if (Status s = lock->lock_making(options.making_wait_ms); !s.ok()) return s;
-        if (lock->still_named(name)) return lock;
-    }
-    return Status(StatusCode::busy,
-                  "segment \"" + name + "\" is made and removed again and again; try later");
+Status made_and_removed(const std::string& name) {
+    return {StatusCode::busy, "segment \"" + name + "\" is made and removed again and again; try later"};
+}
+
+Status no_such_segment(const std::string& name) {
+    return {StatusCode::not_found, "there is no segment \"" + name + "\" on this host"};
 }
 
 Status check_name(const std::string& name) {
@@ -45,28 +52,85 @@ Status check_owner(const std::string& name, uid_t owner) {
                                                "); choose another name, or run as that user"};
 }
 
+// Even root: whoever owns the lock file has a say in who lives.
+Status check_maker(const std::string& name, const LockFile& lock) {
+    if (lock.owner() == geteuid()) return Status();
+    return {StatusCode::permission_denied,
+            "the lock file \"" + name + ".lock\" in /dev/shm belongs to another user (uid " +
+                std::to_string(lock.owner()) +
+                "); choose another name, run as that user, or remove the file"};
+}
+
+// What lies under a name, by its first bytes only.
+struct Object {
+    Ready ready = Ready::foreign;
+    uid_t owner = 0;
+    ino_t inode = 0;
+};
+
+// Nothing when there is none. Without a mapping, which would be as large as whatever it is.
+Result<std::optional<Object>> look_at_object(const std::string& name) {
+    // Not blocking: it may be a pipe.
+    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd < 0) {
+        if (errno == ENOENT) return std::optional<Object>();
+        const StatusCode code =
+            errno == EACCES || errno == EPERM ? StatusCode::permission_denied : StatusCode::internal;
+        return Status(code, "could not open shared memory \"" + name + "\": " + std::strerror(errno));
+    }
+    Object object;
+    struct stat info {};
+    alignas(SegmentHeader) std::array<std::byte, sizeof(SegmentHeader)> head{};
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        const auto bytes = static_cast<std::size_t>(info.st_size);
+        const bool whole = pread(fd, head.data(), head.size(), 0) == static_cast<ssize_t>(head.size());
+        if (bytes == 0) {
+            object.ready = Ready::half_made;  // its maker had not come further
+        } else if (whole) {
+            object.ready = examine_segment(head.data(), bytes);
+        }
+    }
+    object.owner = info.st_uid;
+    object.inode = info.st_ino;
+    close(fd);
+    return std::optional<Object>(object);
+}
+
 enum class Found { nothing, half_made, segment };
 
-// What lies under the name? Errors: corrupt, when it is nothing of ours; permission_denied.
+// What lies under the name? Errors: permission_denied; corrupt, when it is nothing of ours.
 Result<Found> look(const std::string& name) {
-    Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
-    if (!memory.ok()) {
-        if (memory.status().code() == StatusCode::not_found) return Found::nothing;
-        // Empty: its maker died before it had any bytes.
-        if (memory.status().code() == StatusCode::corrupt) return Found::half_made;
-        return memory.status();
+    const Status foreign(StatusCode::corrupt,
+                         "shared memory \"" + name + "\" is not a tiercache segment; choose another name");
+    for (int attempt = 0; attempt < race_attempts; ++attempt) {
+        const Result<std::optional<Object>> object = look_at_object(name);
+        if (!object.ok()) return object.status();
+        if (!object->has_value()) return Found::nothing;
+        const Object seen = **object;
+        if (Status s = check_owner(name, seen.owner); !s.ok()) return s;
+        if (seen.ready == Ready::yes) return Found::segment;
+        if (seen.ready == Ready::foreign) return foreign;
+        const Result<LockFile> lock = LockFile::open(name);
+        if (lock.ok()) return lock->owner() == seen.owner ? Result<Found>(Found::half_made) : foreign;
+        if (lock.status().code() != StatusCode::not_found) return lock.status();
+        // Without a lock file: foreign, unless both were just removed.
+        const Result<std::optional<Object>> again = look_at_object(name);
+        if (again.ok() && again->has_value() && (*again)->inode == seen.inode) return foreign;
     }
-    if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
-    switch (examine_segment(memory->bytes().data(), memory->bytes().size())) {
-        case Ready::yes:
-            return Found::segment;
-        case Ready::half_made:
-            return Found::half_made;
-        case Ready::foreign:
-            break;
+    return made_and_removed(name);
+}
+
+// The lock file, held for making or removing, and still the one that others will find. After look().
+Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& options,
+                                 Status (*check)(const std::string&, const LockFile&)) {
+    for (int attempt = 0; attempt < race_attempts; ++attempt) {
+        Result<LockFile> lock = LockFile::open_or_create(name, options.mode);
+        if (!lock.ok()) return lock;
+        if (Status s = check(name, *lock); !s.ok()) return s;
+        if (Status s = lock->lock_making(options.making_wait_ms); !s.ok()) return s;
+        if (lock->still_named(name)) return lock;
     }
-    return Status(StatusCode::corrupt,
-                  "shared memory \"" + name + "\" is not a tiercache segment; choose another name");
+    return made_and_removed(name);
 }
 
 Status check_memory(std::span<std::byte> memory) {
@@ -87,20 +151,22 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (Status s = check_name(name); !s.ok()) return s;
     const Result<Geometry> geometry = plan_geometry(options, Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
-    Result<LockFile> lock = lock_for_making(name, options);
-    if (!lock.ok()) return lock.status();
-    const Result<Found> found = look(name);
+    // Before a lock file is made or waited for, and again when it is held.
+    const Status exists(StatusCode::already_exists, "there is a segment \"" + name + "\" already");
+    Result<Found> found = look(name);
     if (!found.ok()) return found.status();
-    if (*found == Found::segment) {
-        return Status(StatusCode::already_exists, "there is a segment \"" + name + "\" already");
-    }
-    if (Status s = check_owner(name, lock->owner()); !s.ok()) return s;
+    if (*found == Found::segment) return exists;
+    Result<LockFile> lock = lock_for_making(name, options, check_maker);
+    if (!lock.ok()) return lock.status();
+    found = look(name);
+    if (!found.ok()) return found.status();
+    if (*found == Found::segment) return exists;
     if (*found == Found::half_made) {
         if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     }
     Result<SharedMemory> memory = SharedMemory::create(name, geometry->size_bytes, options.mode);
     if (!memory.ok()) {
-        if (memory.status().code() != StatusCode::already_exists) LockFile::remove(name);
+        LockFile::remove(name);
         return memory.status();
     }
     std::byte* base = memory->bytes().data();
@@ -116,12 +182,16 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
 
 Result<Segment> Segment::open(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
+    const Result<Found> found = look(name);
+    if (!found.ok()) return found.status();
+    if (*found == Found::nothing) return no_such_segment(name);
+    const Status half_made(
+        StatusCode::busy,
+        "segment \"" + name + "\" is being made, or its maker died half-way; create it again");
+    if (*found == Found::half_made) return half_made;
     Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
-    if (!memory.ok()) {
-        if (memory.status().code() != StatusCode::corrupt) return memory.status();
-        return Status(StatusCode::busy,
-                      "segment \"" + name + "\" is being made, or its maker died half-way; create it again");
-    }
+    // Empty: replaced since.
+    if (!memory.ok()) return memory.status().code() == StatusCode::corrupt ? half_made : memory.status();
     if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
@@ -131,9 +201,7 @@ Result<Segment> Segment::open(const std::string& name) {
     if (!lock.ok() && lock.status().code() != StatusCode::not_found) return lock.status();
     if (!lock.ok() || lock->inode() != lock_inode) {
         // Removed this very moment, or somebody took one of the two files away.
-        if (!memory->still_named(name)) {
-            return Status(StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host");
-        }
+        if (!memory->still_named(name)) return no_such_segment(name);
         return Status(StatusCode::corrupt, "the lock file of segment \"" + name +
                                                "\" is missing or another's; remove the segment");
     }
@@ -153,23 +221,23 @@ Result<Segment> Segment::open_or_create(const std::string& name, const SegmentOp
         if (code != StatusCode::not_found && code != StatusCode::busy) return opened;
         Result<Segment> created = create(name, options);
         if (created.ok() || created.status().code() != StatusCode::already_exists) return created;
-        if (code == StatusCode::busy) return open(name);
     }
-    return Status(StatusCode::busy,
-                  "segment \"" + name + "\" is made and removed again and again; try later");
+    return made_and_removed(name);
 }
 
 Status Segment::remove(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
     Result<Found> found = look(name);
     if (!found.ok()) return found.status();
-    if (*found == Found::nothing) {
-        return {StatusCode::not_found, "there is no segment \"" + name + "\" on this host"};
-    }
-    const Result<LockFile> lock = lock_for_making(name, SegmentOptions{});
+    if (*found == Found::nothing) return no_such_segment(name);
+    const Result<LockFile> lock =
+        lock_for_making(name, SegmentOptions{},
+                        [](const std::string& n, const LockFile& l) { return check_owner(n, l.owner()); });
     if (!lock.ok()) return lock.status();
-    Status removed = SharedMemory::remove(name);
-    if (removed.ok()) LockFile::remove(name);
+    found = look(name);
+    if (!found.ok()) return found.status();
+    Status removed = *found == Found::nothing ? no_such_segment(name) : SharedMemory::remove(name);
+    if (removed.ok() || removed.code() == StatusCode::not_found) LockFile::remove(name);
     return removed;
 }
 

@@ -1,6 +1,7 @@
 // How named segments come into being, are found, and go: names, races, half-made and foreign objects.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "shm_cache/layout.hpp"
@@ -115,6 +116,60 @@ TEST(SegmentFile, AForeignObjectIsRefusedAndLeftAsItWas) {
     EXPECT_EQ(Segment::open_or_create(name, tiny_segment()).status().code(), StatusCode::corrupt);
     EXPECT_EQ(Segment::remove(name).code(), StatusCode::corrupt);
     EXPECT_EQ(read_object(name), foreign);
+    EXPECT_FALSE(object_exists(name.text() + ".lock"));
+}
+
+// Zeros, or nothing yet: a half-made segment has a lock file.
+TEST(SegmentFile, WithoutALockFileNothingIsHalfMade) {
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{8}, std::size_t{192}, std::size_t{100'000}}) {
+        const SegmentName name;
+        Bytes foreign(bytes);
+        if (bytes > 8) foreign.back() = std::byte{'f'};
+        make_object(name, foreign);
+        struct stat before {};
+        ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &before), 0);
+        EXPECT_EQ(Segment::open(name).status().code(), StatusCode::corrupt) << bytes;
+        EXPECT_EQ(Segment::create(name, tiny_segment()).status().code(), StatusCode::corrupt) << bytes;
+        EXPECT_EQ(Segment::open_or_create(name, tiny_segment()).status().code(), StatusCode::corrupt)
+            << bytes;
+        EXPECT_EQ(Segment::remove(name).code(), StatusCode::corrupt) << bytes;
+        struct stat after {};
+        ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &after), 0) << bytes;
+        EXPECT_EQ(after.st_ino, before.st_ino) << bytes;
+        if (bytes > 0) {
+            EXPECT_EQ(read_object(name), foreign) << bytes;
+        }
+        EXPECT_FALSE(object_exists(name.text() + ".lock")) << bytes;
+    }
+}
+
+TEST(SegmentFile, AnObjectThatIsNoFileIsRefused) {
+    const SegmentName name;
+    const std::string path = "/dev/shm" + name.text();
+    ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+    EXPECT_EQ(Segment::open(name).status().code(), StatusCode::corrupt);
+    EXPECT_EQ(Segment::open_or_create(name, tiny_segment()).status().code(), StatusCode::corrupt);
+    EXPECT_EQ(Segment::remove(name).code(), StatusCode::corrupt);
+    struct stat info {};
+    ASSERT_EQ(stat(path.c_str(), &info), 0);
+    EXPECT_TRUE(S_ISFIFO(info.st_mode));
+}
+
+// What a refused creation made it takes back.
+TEST(SegmentFile, ACreationThatFailsLeavesNothing) {
+    const SegmentName name;
+    SegmentOptions options = tiny_segment();
+    options.size_bytes = std::size_t{1} << 34;
+    options.block_bytes = std::size_t{2} << 20;
+    ChildProcess child([&] {
+        signal(SIGXFSZ, SIG_IGN);
+        const rlimit small{1 << 20, 1 << 20};
+        if (setrlimit(RLIMIT_FSIZE, &small) != 0) return 1;
+        return Segment::create(name, options).ok() ? 2 : 0;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_FALSE(object_exists(name));
+    EXPECT_FALSE(object_exists(name.text() + ".lock"));
 }
 
 TEST(SegmentFile, AnotherLayoutVersionIsRefusedAndCanBeRemoved) {
@@ -342,6 +397,79 @@ TEST_F(SegmentOfAnotherUser, AStrangersSegmentIsNotTrusted) {
         return Segment::open(name).status().code() == StatusCode::permission_denied ? 0 : 2;
     });
     EXPECT_EQ(victim.wait(), 0);
+}
+
+// A lock file that a stranger made and holds: nobody waits for what is refused anyway.
+TEST_F(SegmentOfAnotherUser, AStrangersLockFileIsNotWaitedFor) {
+    const SegmentName name;
+    Signal locked;
+    ChildProcess stranger([&] {
+        if (setuid(other) != 0) return 1;
+        LockFile lock = LockFile::open_or_create(name, 0666).value();
+        if (!lock.lock_making().ok()) return 2;
+        locked.send();
+        for (;;) pause();
+        return 0;
+    });
+    locked.wait();
+    for (const uid_t me : {other + 1, uid_t{0}}) {
+        ChildProcess victim([&] {
+            if (setuid(me) != 0) return 1;
+            // Who waits gets "busy" in the end.
+            return Segment::open_or_create(name, tiny_segment()).status().code() ==
+                           StatusCode::permission_denied
+                       ? 0
+                       : 2;
+        });
+        EXPECT_EQ(victim.wait(), 0) << me;
+    }
+    EXPECT_TRUE(object_exists(name.text() + ".lock"));
+    EXPECT_FALSE(object_exists(name));
+}
+
+// An empty object of somebody else is theirs, also for root, with a lock file of one's own or without.
+TEST_F(SegmentOfAnotherUser, AStrangersEmptyObjectIsLeftAlone) {
+    for (const bool with_lock : {false, true}) {
+        for (const std::size_t bytes : {std::size_t{0}, std::size_t{4096}}) {
+            const SegmentName name;
+            make_object(name, Bytes(bytes), 0666);
+            ASSERT_EQ(chown(("/dev/shm" + name.text()).c_str(), other, other), 0);
+            for (const uid_t me : {other + 1, uid_t{0}}) {
+                if (with_lock) {
+                    ASSERT_TRUE(LockFile::open_or_create(name, 0600).ok());
+                    ASSERT_EQ(chown(("/dev/shm" + name.text() + ".lock").c_str(), me, me), 0);
+                }
+                ChildProcess victim([&] {
+                    if (setuid(me) != 0) return 1;
+                    const StatusCode refused = me == 0 ? StatusCode::corrupt : StatusCode::permission_denied;
+                    if (Segment::open(name).status().code() != refused) return 2;
+                    if (Segment::open_or_create(name, tiny_segment()).status().code() != refused) return 3;
+                    return Segment::remove(name).code() == refused ? 0 : 4;
+                });
+                EXPECT_EQ(victim.wait(), 0) << me << " " << with_lock << " " << bytes;
+                struct stat info {};
+                ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &info), 0);
+                EXPECT_EQ(info.st_uid, other);
+                EXPECT_EQ(info.st_size, static_cast<off_t>(bytes));
+                EXPECT_EQ(object_exists(name.text() + ".lock"), with_lock);
+            }
+        }
+    }
+}
+
+// Root may clear away what another user's maker left.
+TEST_F(SegmentOfAnotherUser, RootRemovesAStrangersHalfMadeSegment) {
+    const SegmentName name;
+    make_object(name, Bytes(4096), 0600);
+    ASSERT_TRUE(LockFile::open_or_create(name, 0600).ok());
+    for (const char* suffix : {"", ".lock"}) {
+        ASSERT_EQ(chown(("/dev/shm" + name.text() + suffix).c_str(), other, other), 0);
+    }
+    EXPECT_EQ(Segment::create(name, tiny_segment()).status().code(), StatusCode::permission_denied);
+    EXPECT_TRUE(Segment::remove(name).ok());
+    EXPECT_FALSE(object_exists(name));
+    EXPECT_FALSE(object_exists(name.text() + ".lock"));
+    EXPECT_TRUE(Segment::create(name, tiny_segment()).ok());
 }
 
 }  // namespace
