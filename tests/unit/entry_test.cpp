@@ -230,7 +230,7 @@ TEST(Entry, UnknownFieldValuesAreRefused) {
     const Bytes good = entry_of(bytes_of("k"), bytes_of("v"));
     EntryView view;
     for (const auto& [at, value] :
-         {std::pair{48U, 8U}, {48U, 128U}, {49U, 4U}, {50U, 4U}, {68U, 1U}, {71U, 1U}}) {
+         {std::pair{48U, 16U}, {48U, 128U}, {49U, 4U}, {50U, 4U}, {68U, 1U}, {71U, 1U}}) {
         Bytes bytes = good;
         bytes[at] = static_cast<std::byte>(value);
         EXPECT_EQ(decode_entry(bytes, view), StatusCode::corrupt) << at;
