@@ -11,8 +11,11 @@ namespace tiercache {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-[[nodiscard]] inline Deadline deadline_in(std::chrono::milliseconds timeout) {
-    return std::chrono::steady_clock::now() + timeout;
+// Saturates: milliseconds::max() is never.
+[[nodiscard]] inline Deadline deadline_in(std::chrono::milliseconds timeout) noexcept {
+    const Deadline now = std::chrono::steady_clock::now();
+    const auto longest = std::chrono::duration_cast<std::chrono::milliseconds>(Deadline::max() - now);
+    return timeout < longest ? now + timeout : Deadline::max();
 }
 
 enum class WaitResult : unsigned char { ready, timeout, failed };
@@ -22,7 +25,8 @@ enum class WaitResult : unsigned char { ready, timeout, failed };
     using std::chrono::milliseconds;
     while (true) {
         // Rounded up, so that poll never returns before the deadline and the loop never spins.
-        const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
+        const Deadline now = std::chrono::steady_clock::now();
+        const auto left = deadline > now ? std::chrono::ceil<milliseconds>(deadline - now) : milliseconds(0);
         const auto wait_ms = std::clamp<milliseconds::rep>(left.count(), 0, 60'000);
         pollfd p{descriptor, events, 0};
         const int n = poll(&p, 1, static_cast<int>(wait_ms));

@@ -93,14 +93,12 @@ RedisTier::Outcome RedisTier::try_put(const KeyHash& hash, std::span<const std::
     const std::string_view bytes(reinterpret_cast<const char*>(value.data()), value.size());
     if (!connection->send({"SET", key, bytes, "PX", ttl_ms})) return Outcome::failed;
     const std::optional<RedisReply> reply = connection->receive(deadline);
-    if (!reply || reply->type != RedisReply::Type::status) {
-        // A full Redis refuses writes and goes on answering reads.
-        const bool full = reply && reply->type == RedisReply::Type::error && reply->text.starts_with("OOM");
-        if (full) give_back(std::move(connection));
-        return full ? Outcome::absent : Outcome::failed;
-    }
+    const bool stored = reply && reply->type == RedisReply::Type::status;
+    // A Redis that is full, a replica, or not ours to write to refuses writes and goes on answering reads.
+    const bool refused = reply && reply->type == RedisReply::Type::error;
+    if (!stored && !refused) return Outcome::failed;
     give_back(std::move(connection));
-    return Outcome::found;
+    return stored ? Outcome::found : Outcome::absent;
 }
 
 std::unique_ptr<RedisConnection> RedisTier::take(Deadline deadline) {

@@ -39,7 +39,7 @@ class RedisTier {
     // Copies the value of `hash` to `buffer`.
     Lookup get(const KeyHash& hash, detail::Buffer& buffer, Deadline deadline) noexcept;
 
-    // found: it is stored.
+    // found: it is stored. absent: it is not, for it is too large or Redis refused it.
     Outcome put(const KeyHash& hash, std::span<const std::byte> value, std::chrono::milliseconds ttl,
                 Deadline deadline) noexcept;
 

@@ -181,6 +181,35 @@ TEST(ClientRedis, SurvivesRandomReplies) {
     }
 }
 
+TEST(ClientRedis, OneThatRefusesWritesIsReadOn) {
+    for (const char* refusal : {"-READONLY You can't write against a read only replica.\r\n",
+                                "-MISCONF Redis is configured to save RDB snapshots\r\n",
+                                "-NOPERM this user has no permissions to run the 'set' command\r\n",
+                                "-OOM command not allowed\r\n"}) {
+        const Peer peer(refusal, Peer::Then::stay);
+        RedisTier tier(options_of(peer));
+        const Deadline deadline = deadline_in(std::chrono::seconds(20));
+        for (int i = 0; i < 3; ++i) {
+            EXPECT_EQ(tier.put({1, 2}, {}, milliseconds(5), deadline), RedisTier::Outcome::absent) << refusal;
+        }
+        detail::Buffer buffer;
+        EXPECT_NE(tier.get({1, 2}, buffer, deadline).outcome, RedisTier::Outcome::skipped) << refusal;
+    }
+}
+
+TEST(ClientDeadline, WithoutEndIsNotNow) {
+    const Deadline now = std::chrono::steady_clock::now();
+    EXPECT_EQ(deadline_in(milliseconds::max()), Deadline::max());
+    EXPECT_GT(deadline_in(std::chrono::hours(24 * 365 * 100)), now + std::chrono::hours(24 * 365 * 99));
+    EXPECT_LT(deadline_in(milliseconds(-1)), now + milliseconds(1000));
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    EXPECT_EQ(wait_for(ends[0], POLLIN, Deadline::min()), WaitResult::timeout);
+    close(ends[1]);
+    EXPECT_EQ(wait_for(ends[0], POLLIN, Deadline::max()), WaitResult::ready);
+    close(ends[0]);
+}
+
 TEST(ClientRedis, AFailingOneIsSkippedForAWhile) {
     Options::L2 options;
     options.address = "unix:/nonexistent/redis.sock";
