@@ -1,5 +1,6 @@
 // Options from a TOML file.
 #include <toml++/toml.h>
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -91,10 +92,8 @@ class TableReader {
             if (known_.contains(key.str())) continue;
             std::string known;
             for (const std::string& k : known_) known += (known.empty() ? "" : ", ") + k;
-            std::ostringstream line;
-            line << node.source().begin.line;
             status_ =
-                Status(StatusCode::invalid_argument, "line " + line.str() + ": there is no option " +
+                Status(StatusCode::invalid_argument, line_of(node.source()) + "there is no option " +
                                                          full_name(key.str()) + "; known here: " + known);
             return;
         }
@@ -210,7 +209,7 @@ Status read_root(const toml::table& root, Options& options) {
     return status;
 }
 
-// A document of one key, such as "classes.hot.l1_ttl_s".
+// A document of one key of few parts, such as "classes.hot.l1_ttl_s".
 toml::table one_key(std::string_view key, const toml::node& value) {
     toml::table table;
     const std::size_t dot = key.find('.');
@@ -239,6 +238,11 @@ Result<Options> Options::from_toml(const std::string& path) {
 }
 
 Status Options::set(std::string_view key, std::string_view value) {
+    constexpr std::ptrdiff_t dots_max = 2;
+    if (std::ranges::count(key, '.') > dots_max) {
+        return {StatusCode::invalid_argument,
+                "an option's name has at most three parts, as in classes.hot.l1_ttl_s"};
+    }
     Options changed = *this;
     // A string, as most are; if it has to be something else, what the value says in TOML.
     Status status = read_root(one_key(key, toml::value(std::string(value))), changed);

@@ -164,6 +164,19 @@ TEST_F(ClientOptions, SetsOneByName) {
     EXPECT_EQ(options.l4.pool_size, 12U) << "nothing changed";
 }
 
+TEST_F(ClientOptions, SetSaysWhatIsWrongInOneSentence) {
+    Options options;
+    const Status unknown = options.set("foo", "1");
+    EXPECT_EQ(unknown.code(), StatusCode::invalid_argument);
+    EXPECT_TRUE(unknown.message().starts_with("there is no option foo")) << unknown.message();
+    // Parts without end would be tables in tables without end.
+    std::string deep = "a";
+    for (int i = 0; i < 60'000; ++i) deep += ".a";
+    const Status status = options.set(deep, "1");
+    EXPECT_EQ(status.code(), StatusCode::invalid_argument);
+    EXPECT_LT(status.message().size(), 200U);
+}
+
 TEST(ClientSizes, Parse) {
     EXPECT_EQ(*parse_size("4096"), 4096U);
     EXPECT_EQ(*parse_size("8kB"), 8192U);
