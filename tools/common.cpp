@@ -17,6 +17,9 @@ Result<Options> Places::options() const {
         if (!loaded.ok()) return loaded.status();
         options = std::move(loaded).value();
     }
+    // A name that is mistyped here should not take memory: only a file, or --create, makes segments.
+    if (config.empty() || !l1.empty()) options.l1.create = false;
+    if (create) options.l1.create = true;
     if (!db.empty()) options.l4.conninfo = db;
     if (!l1.empty()) options.l1.name = l1;
     if (!l2.empty()) options.l2.address = l2;
@@ -58,6 +61,10 @@ void add_l1(CLI::App& command, Places& places) {
     command.add_option("--l1", places.l1, "Shared-memory segment, such as /tiercache.app")
         ->envname("TIERCACHE_L1")
         ->type_name("NAME");
+}
+
+void add_create(CLI::App& command, Places& places) {
+    command.add_flag("--create", places.create, "Create the segment of --l1 when there is none");
 }
 
 void add_l2_and_clock(CLI::App& command, Places& places) {
@@ -140,6 +147,14 @@ std::string Table::to_string() const {
         end_line();
     }
     return out;
+}
+
+Result<Segment> open_segment(const std::string& name) {
+    Result<Segment> segment = Segment::open(name);
+    if (segment.ok() || segment.status().code() != StatusCode::not_found) return segment;
+    return Status(StatusCode::not_found, "there is no segment \"" + name +
+                                             "\" on this host; create it with: tiercache segment create " +
+                                             name);
 }
 
 Status print(const std::string& text) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "shm_cache/segment.hpp"
 #include "shm_cache/status.hpp"
 #include "tiercache/options.hpp"
 
@@ -22,6 +23,7 @@ struct Places {
     std::string l1;
     std::string l2;
     std::string clock;
+    bool create = false;
     std::vector<std::string> settings;  // KEY=VALUE
 
     [[nodiscard]] Result<Options> options() const;
@@ -30,6 +32,7 @@ struct Places {
 void add_config(CLI::App& command, Places& places);
 void add_db(CLI::App& command, Places& places);
 void add_l1(CLI::App& command, Places& places);
+void add_create(CLI::App& command, Places& places);
 void add_l2_and_clock(CLI::App& command, Places& places);
 void add_json(CLI::App& command, bool& json);
 
@@ -56,6 +59,9 @@ class Table {
     std::vector<Column> columns_;
     std::vector<std::vector<std::string>> rows_;
 };
+
+// As Segment::open(); when there is none the error says what to do.
+Result<Segment> open_segment(const std::string& name);
 
 // Writes to standard output. Error: internal, when that fails (a full disk, a closed pipe).
 Status print(const std::string& text);

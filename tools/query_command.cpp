@@ -154,6 +154,14 @@ void let_server_notice_our_end() {
     (void)setenv("PGOPTIONS", (options + "-c client_connection_check_interval=1000").c_str(), 1);
 }
 
+Result<Cache> open_cache(const Options& options) {
+    if (!options.l1.name.empty() && !options.l1.create) {
+        const Status found = open_segment(options.l1.name).status();
+        if (found.code() == StatusCode::not_found) return found;
+    }
+    return Cache::open(options);
+}
+
 Status run_query(const QueryCommand& command) {
     let_server_notice_our_end();
     Result<Options> options = command.places.options();
@@ -174,7 +182,7 @@ Status run_query(const QueryCommand& command) {
             std::min(options->l4.connect_timeout,
                      std::chrono::milliseconds(std::max(1LL, std::llround(*command.timeout_s * 1000))));
     }
-    Result<Cache> cache = Cache::open(*options);
+    Result<Cache> cache = open_cache(*options);
     if (!cache.ok()) return cache.status();
     Answer answer;
     Result<Timing> timing = ask(*cache, command, query_options, answer);
@@ -200,6 +208,7 @@ void add_query(CLI::App& app, Run& run) {
     CLI::App* sub = app.add_subcommand("query", "Run a SELECT through the tiers and print its rows");
     add_db(*sub, command->places);
     add_l1(*sub, command->places);
+    add_create(*sub, command->places);
     add_l2_and_clock(*sub, command->places);
     add_config(*sub, command->places);
     add_json(*sub, command->json);

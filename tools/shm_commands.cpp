@@ -70,7 +70,7 @@ Status create_segment(const ShmCommand& command) {
 }
 
 Status show_segment(const ShmCommand& command) {
-    Result<Segment> segment = Segment::open(command.name);
+    Result<Segment> segment = open_segment(command.name);
     if (!segment.ok()) return segment.status();
     return print_segment(*segment, command);
 }

@@ -123,7 +123,7 @@ Status run_stats(const ViewCommand& command) {
         text += list_of(*rows);
     }
     if (!options->l1.name.empty()) {
-        Result<Segment> segment = Segment::open(options->l1.name);
+        Result<Segment> segment = open_segment(options->l1.name);
         if (!segment.ok()) return segment.status();
         json["l1"] = segment_json(segment->stats());
         text += (text.empty() ? "" : "\n") + segment_table(segment->stats());
@@ -168,7 +168,7 @@ std::string describe_key(std::span<const std::byte> key, std::size_t& params) {
 }
 
 Result<std::vector<LocalEntry>> local_entries(const std::string& name) {
-    Result<Segment> segment = Segment::open(name);
+    Result<Segment> segment = open_segment(name);
     if (!segment.ok()) return segment.status();
     std::vector<LocalEntry> entries;
     segment->for_each(

@@ -67,7 +67,7 @@ fails 1 'not a tiercache clock table' 'a clock file that is not one' clock info 
 fails 1 'not a tiercache clock table' 'and as --clock' query --db "$db" --clock "$foreign" 'SELECT 1'
 fails 1 'no shared memory' 'a missing clock table' clock info "$(tc_shm_name nothing)"
 : >"/dev/shm$foreign"
-fails 1 'empty|half-way' 'an empty object' segment info "$foreign"
+fails 1 'empty|half-way|not a tiercache' 'an empty object' segment info "$foreign"
 tc_check 'is left as it was' test -e "/dev/shm$foreign"
 # The same segment, but of another layout version: the 32-bit word after the magic number.
 cp "$TC_WORK/segment" "/dev/shm$foreign"
@@ -91,6 +91,20 @@ tc_is "$("$command" query "$sql" | head -n 6)" "id  name
 tc_is "$(tiers -p 5 --null -p "it's" --param=-1 'SELECT $1::int, $2::text, $3::text, $4::float8')" \
     "('l4', 'fresh', [[5, None, \"it's\", -1.0]])" 'parameters in their order, and NULL'
 tc_is "$("$command" query --json --repeat 5 "$sql" | json 'd["latency_us"]["l1"]["calls"]')" 5 '--repeat'
+missing=$(tc_shm_name missing)
+for place in --l1 --set; do
+    name=$missing
+    [[ $place == --l1 ]] || name=l1.name=$missing
+    TIERCACHE_L1='' fails 1 "segment create $missing" "$place of a missing segment" query "$place" "$name" 'SELECT 1'
+done
+fails 1 "segment create $missing" 'stats of a missing segment' stats --l1 "$missing"
+fails 1 "segment create $missing" 'entries of a missing segment' entries --l1 "$missing"
+tc_check 'none is made' test ! -e "/dev/shm$missing"
+tc_check '--create' quiet "$command" query --l1 "$missing" --create --set l1.size=4MiB 'SELECT 1'
+tc_check 'makes it' "$command" segment remove "$missing"
+printf '[l1]\nname = "%s"\nsize = "4MiB"\n' "$missing" >"$TC_WORK/makes.toml"
+tc_check 'and so does a file' quiet env TIERCACHE_L1= "$command" query --config "$TC_WORK/makes.toml" 'SELECT 1'
+tc_check 'that names it' "$command" segment remove "$missing"
 tc_psql main -qc "UPDATE t SET name = 'uno' WHERE id = 1"
 tc_is "$("$command" query --max-staleness 60 "$sql" | sed -n '3p;$p' | cut -c1-30)" " 1  one
 last answer: stale from l1, ag" '--max-staleness'
@@ -149,6 +163,8 @@ tc_is "$(tiers --config "$TC_WORK/options.toml" --set "l1.name=$segment" "$sql")
 fails 1 'could not read' 'a missing file' query --config "$TC_WORK/nothing.toml" 'SELECT 1'
 echo 'l9 = 1' >"$TC_WORK/options.toml"
 fails 1 'no option l9' 'an unknown option in it' query --config "$TC_WORK/options.toml" 'SELECT 1'
+fails 1 'tiercache: [a-z_ ]*:? ?there is no option foo' '--set of an unknown option' query --set foo=1 'SELECT 1'
+fails 1 'three parts' '--set of too many parts' query --set "$(printf 'a.%.0s' {1..60000})a=1" 'SELECT 1'
 fails 1 'KEY=VALUE' '--set without a value' query --set l1.name 'SELECT 1'
 tc_check 'remove' "$command" segment remove "$segment"
 tc_check 'is gone' test ! -e "/dev/shm$segment"
