@@ -32,11 +32,12 @@ Result<PgPool::Lease> PgPool::acquire(Deadline deadline, Want want) {
         }
         ++open_;
     }
+    // Gives the place back when no connection takes it, also when something throws.
+    const auto forget = [](PgPool* pool) noexcept { pool->forget_one(); };
+    std::unique_ptr<PgPool, decltype(forget)> place(this, forget);
     Result<std::unique_ptr<PgConnection>> connected = connect(deadline);
-    if (!connected.ok()) {
-        forget_one();
-        return connected.status();
-    }
+    if (!connected.ok()) return connected.status();
+    (void)place.release();
     return Lease(*this, std::move(connected).value(), /*reused=*/false);
 }
 

@@ -17,7 +17,7 @@ namespace tiercache {
 class PgPool {
  public:
     // Called with each new connection, whose session_key is set, and the name of the server's clock table
-    // (empty: it told none). Must not throw.
+    // (empty: it told none).
     using OnConnect = std::function<void(const PgConnection&, std::string_view clock_name)>;
 
     PgPool(const Options::L4& options, OnConnect on_connect);
