@@ -109,6 +109,8 @@ std::optional<T> number(const std::optional<std::string_view>& text) noexcept {
 
 std::string_view to_string(Tier tier) noexcept {
     switch (tier) {
+        case Tier::none:
+            return "none";
         case Tier::l1:
             return "l1";
         case Tier::l2:
@@ -207,10 +209,10 @@ Answer& Answer::operator=(Answer&& other) noexcept {
     unpacked_ = std::move(other.unpacked_);
     payload_ = std::exchange(other.payload_, {});
     rows_ = std::exchange(other.rows_, {});
-    stamp_ = other.stamp_;
-    age_ms_ = other.age_ms_;
-    tier_ = other.tier_;
-    freshness_ = other.freshness_;
+    stamp_ = std::exchange(other.stamp_, 0);
+    age_ms_ = std::exchange(other.age_ms_, 0);
+    tier_ = std::exchange(other.tier_, Tier::none);
+    freshness_ = std::exchange(other.freshness_, Freshness::stale);
     return *this;
 }
 

@@ -32,6 +32,9 @@ class AnswerWriter {
         if (entry.fields.format != PayloadFormat::pg_wire) return false;
         std::span<const std::byte> payload = entry.stored_payload;
         if (entry.compressed()) {
+            // LZ4 can't make more of so few bytes: do not reserve what a liar says.
+            constexpr std::size_t lz4_ratio_max = 255;
+            if (entry.raw_length > lz4_ratio_max * payload.size() + 64) return false;
             std::byte* room = answer_.unpacked_.reserve(entry.raw_length);
             if (room == nullptr) return false;
             const std::span<std::byte> unpacked(room, entry.raw_length);
@@ -54,7 +57,7 @@ class AnswerWriter {
         answer_.rows_ = {};
         answer_.payload_ = {};
         answer_.stamp_ = 0;
-        label(Tier::l4, Freshness::fresh, 0);
+        label(Tier::none, Freshness::stale, 0);
     }
 
  private:

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "client/answer_writer.hpp"
 #include "tiercache/cache.hpp"
 #include "tiercache/tiercache.h"
 
@@ -105,7 +106,9 @@ Status read_query_options(const tc_query_options* given, QueryOptions& options) 
     return Status();
 }
 
-void forget_text(tc_result& result) noexcept {
+// Keeps its memory.
+void empty(tc_result& result) noexcept {
+    tiercache::AnswerWriter(result.answer).clear();
     result.text.clear();
     result.cells.clear();
     result.cells_made = false;
@@ -204,15 +207,12 @@ void tc_close(tc_cache* cache) { delete cache; }
 tc_status* tc_query(tc_cache* cache, const char* sql, const char* const* params, size_t param_count,
                     const tc_query_options* options, tc_result** result) {
     return guarded([&]() -> tc_status* {
+        if (result != nullptr && *result != nullptr) empty(**result);
         if (cache == nullptr || sql == nullptr || result == nullptr) return missing("cache, sql and result");
         if (param_count > 0 && params == nullptr) return missing("params");
         if (*result == nullptr) *result = new tc_result{};
-        forget_text(**result);
         QueryOptions query_options;
-        if (Status s = read_query_options(options, query_options); !s.ok()) {
-            (*result)->answer = Answer();
-            return give(s);
-        }
+        if (Status s = read_query_options(options, query_options); !s.ok()) return give(s);
         // Few queries have more parameters, so a hit does not allocate for them.
         std::array<QueryParam, 16> few;
         std::vector<QueryParam> many;

@@ -1,8 +1,10 @@
 // Decoding of pg_wire payloads: what PostgreSQL sends, and what a hostile tier may send.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <random>
@@ -125,6 +127,37 @@ TEST(ClientWire, RefusesEveryTruncation) {
         const bool at_message_end = std::ranges::find(ends, size) != ends.end();
         EXPECT_EQ(detail::WireRows::parse(cut, rows), at_message_end) << size;
     }
+}
+
+TEST(ClientAnswer, SaysNothingWhereThereIsNoAnswer) {
+    Answer answer;
+    EXPECT_EQ(answer.tier(), Tier::none);
+    EXPECT_NE(answer.freshness(), Freshness::fresh);
+    ASSERT_TRUE(test::fill(answer, small_payload()));
+    AnswerWriter(answer).label(Tier::l1, Freshness::fresh, 7);
+    const Answer moved = std::move(answer);
+    EXPECT_EQ(moved.tier(), Tier::l1);
+    EXPECT_EQ(answer.tier(), Tier::none);  // NOLINT(bugprone-use-after-move): what is left is what is asked
+    EXPECT_NE(answer.freshness(), Freshness::fresh);
+    EXPECT_EQ(to_string(Tier::none), "none");
+}
+
+// Few bytes that claim to be many when unpacked cost no memory.
+TEST(ClientAnswer, ReservesNothingForWhatLz4CantBe) {
+    const std::string payload = WirePayload({{"a", 25}}).row({std::string(100'000, 'x')}).take();
+    std::vector<std::byte> bomb = test::entry_of(payload);
+    ASSERT_LT(bomb.size(), payload.size() / 50) << "compressed";
+    Answer answer;
+    EXPECT_TRUE(test::fill(answer, payload)) << "the best there is";
+    constexpr std::size_t at_raw_length = 60;
+    const std::uint32_t claimed = max_entry_payload_bytes;
+    std::memcpy(bomb.data() + at_raw_length, &claimed, sizeof(claimed));
+    EntryView view;
+    ASSERT_EQ(decode_entry(bomb, view), StatusCode::ok);
+    Answer victim;
+    const std::size_t before = mallinfo2().hblkhd;
+    EXPECT_FALSE(AnswerWriter(victim).accept(view));
+    EXPECT_LT(mallinfo2().hblkhd, before + (std::size_t{1} << 20));
 }
 
 TEST(ClientWire, RefusesWhatIsNotRows) {

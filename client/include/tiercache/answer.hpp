@@ -22,15 +22,16 @@ namespace tiercache {
 
 // The tier that an answer came from.
 enum class Tier : std::uint8_t {
-    l1 = 1,  // this host's shared-memory segment
-    l2 = 2,  // Redis
-    l4 = 4,  // PostgreSQL
+    none = 0,  // there is no answer: not asked yet, or an error
+    l1 = 1,    // this host's shared-memory segment
+    l2 = 2,    // Redis
+    l4 = 4,    // PostgreSQL
 };
 [[nodiscard]] std::string_view to_string(Tier tier) noexcept;
 
 enum class Freshness : std::uint8_t {
     fresh,  // equal to the latest committed state at a moment after the call began
-    stale,  // may be older, by Answer::age() at most; only under a max_staleness
+    stale,  // may be older: by Answer::age() at most under a max_staleness, by any time from a hot standby
 };
 [[nodiscard]] std::string_view to_string(Freshness freshness) noexcept;
 
@@ -179,8 +180,8 @@ class Answer {
     detail::WireRows rows_;
     std::uint64_t stamp_ = 0;
     std::uint32_t age_ms_ = 0;
-    Tier tier_ = Tier::l4;
-    Freshness freshness_ = Freshness::fresh;
+    Tier tier_ = Tier::none;
+    Freshness freshness_ = Freshness::stale;
 };
 
 }  // namespace tiercache

@@ -102,7 +102,7 @@ typedef struct tc_query_options {
 
 /* Runs one SELECT whose $1, $2 ... are `params`, in text form; NULL pointers are SQL NULLs. `*result` may
  * hold a result of an earlier call, whose memory is then used again, or NULL; it stays the caller's on an
- * error, and is empty then. */
+ * error, and is empty then. The SQL and its parameters have at most 1 MiB. */
 TC_API tc_status* tc_query(tc_cache* cache, const char* sql, const char* const* params, size_t param_count,
                            const tc_query_options* options, tc_result** result);
 
@@ -128,8 +128,10 @@ TC_API uint32_t tc_result_column_type(const tc_result* result, size_t column);  
  * gets the length. The first call on a result allocates. */
 TC_API const char* tc_result_value(tc_result* result, size_t row, size_t column, size_t* size);
 
-TC_API int tc_result_tier(const tc_result* result);       /* 1 shared memory, 2 Redis, 4 PostgreSQL */
-TC_API int tc_result_is_fresh(const tc_result* result);   /* 0: stale, under a max_staleness */
+/* 1 shared memory, 2 Redis, 4 PostgreSQL; 0: there is no answer */
+TC_API int tc_result_tier(const tc_result* result);
+/* 0: stale, under a max_staleness or from a hot standby; or there is no answer */
+TC_API int tc_result_is_fresh(const tc_result* result);
 TC_API int64_t tc_result_age_ms(const tc_result* result); /* since PostgreSQL computed it */
 
 /* RowDescription and DataRow messages of the PostgreSQL protocol, as PostgreSQL sent them. */
