@@ -129,7 +129,8 @@ bool Cache::Impl::read_l2(Call& call) noexcept {
     EntryView entry;
     const bool ours = decode_entry(found.value, entry) == StatusCode::ok &&
                       entry.bytes.size() == found.value.size() && entry_checksum_ok(entry) &&
-                      same_bytes(entry.key, call.key) && (entry.fields.flags & entry_no_store) == 0;
+                      same_bytes(entry.key, call.key) &&
+                      (entry.fields.flags & (entry_no_store | entry_standby)) == 0;
     const std::uint32_t stored_ttl_ms = ours ? entry.fields.lifetime.hard_ttl_ms : ttl_never_ms;
     if (stored_ttl_ms == ttl_never_ms || found.ttl_left_ms > stored_ttl_ms) {
         counters_.add(Counter::l2_malformed);
@@ -198,10 +199,17 @@ Status Cache::Impl::take_l4_entry(Call& call, PgConnection& connection, const Pg
         !check_key(call, connection, entry.key) || !call.writer.accept(entry)) {
         return foreign_answer();
     }
-    // Data may be as old as the question: PostgreSQL took its snapshot after that.
+    const bool standby = (entry.fields.flags & entry_standby) != 0;
+    if (standby && call.rules.token > 0) {
+        return {StatusCode::unavailable,
+                "a standby can't promise to have seen that token; connect to the primary"};
+    }
+    // Data may be as old as the question: PostgreSQL took its snapshot after that. The stamp is not compared
+    // with the token: what has not changed since may well be stamped earlier.
     const EntryLifetime arrival = {.received_at_ns = sent_at_ns, .age_ms = entry.fields.lifetime.age_ms};
-    call.writer.label(Tier::l4, Freshness::fresh, arrival.age_ms_at(monotonic_ns()));
-    if ((entry.fields.flags & entry_no_store) != 0) {
+    call.writer.label(Tier::l4, standby ? Freshness::stale : Freshness::fresh,
+                      arrival.age_ms_at(monotonic_ns()));
+    if (standby || (entry.fields.flags & entry_no_store) != 0) {
         counters_.add(Counter::l4_not_stored);
         return Status();
     }
