@@ -103,6 +103,7 @@ tc_psql main -qc 'UPDATE t SET v = 3'
 tc_is "$(say query 0 "$sql")" 'l4 fresh 3' 'and is the one that commits move'
 
 # ---- opening without PostgreSQL ----
+# shellcheck disable=SC1083,SC2093
 exec {to}>&- {from}<&- {client[0]}<&- {client[1]}>&-
 wait "${TC_CHILDREN[-1]}" || :
 tc_pg_stop main
