@@ -127,8 +127,8 @@ void analyze_and_plan(Fill& fill) {
 void begin(Fill& fill) {
     fill.started_ns = monotonic_ns();
     fill.plan_age = plan_age_now();
-    // What the plan is made of must be as new as its age. Parse analysis accepts messages only where it takes a
-    // lock, and a query without tables takes none.
+    // What the plan is made of must be as new as its age. Parse analysis accepts messages only where it takes
+    // a lock, and a query without tables takes none.
     AcceptInvalidationMessages();
     // What the statement around us did so far is seen, as by any query in a function that may write.
     CommandCounterIncrement();

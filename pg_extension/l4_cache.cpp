@@ -33,7 +33,7 @@ std::byte* reserve(void* /*context*/, std::size_t bytes) noexcept { return alloc
 
 [[nodiscard]] bool copy_out(const Key& key, EntryView& entry) {
     Segment* segment = shared::segment();
-    if (segment == nullptr) return false;
+    if (segment == nullptr || !key.unambiguous) return false;
     const std::span<std::byte> bytes = segment->get(key.hash, key.bytes, {reserve, nullptr});
     if (bytes.empty() || decode_entry(bytes, entry) != StatusCode::ok) return false;
     return std::ranges::equal(entry.key, key.bytes) && entry_checksum_ok(entry);
@@ -59,7 +59,7 @@ Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryPa
     return key;
 }
 
-bool is_current(const Key& key) { return std::ranges::equal(session_key(), key.session); }
+bool is_current(const Key& key) { return key.unambiguous && std::ranges::equal(session_key(), key.session); }
 
 bool peek(const Key& key, EntryView& entry) { return copy_out(key, entry); }
 

@@ -16,13 +16,17 @@ struct Key {
     std::span<const std::byte> bytes;
     KeyHash hash;
     std::array<std::byte, session_key_bytes> session;  // the session key in it
+    // False: another text may have the same bytes in the client's encoding. Then there is no entry, nor will
+    // be.
+    bool unambiguous = true;
 };
 
 // Of the query `sql` with `params` in this session, now: other sessions' changes of schemas and roles are
 // accepted first.
 [[nodiscard]] Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryParam> params);
 
-// Is it still the key that this session makes? Then what was computed since is its result.
+// Is it still the key that this session makes, and of nothing else? Then what was computed since may be kept
+// under it.
 [[nodiscard]] bool is_current(const Key& key);
 
 // The entry of `key` when it may be served to this transaction: whole, unexpired, fresh, its checksum

@@ -16,6 +16,7 @@ struct QueryArguments {
     const char** texts;  // in the server's encoding; nullptr is NULL
     QueryParam* key_texts;
     std::size_t count;
+    bool reversible;  // see l4_cache::Key
 };
 
 [[nodiscard]] std::string_view view_of(const text* sql) noexcept;

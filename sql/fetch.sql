@@ -105,6 +105,19 @@ SET client_encoding = 'LATIN1';
 SELECT position('\x4772f6df65'::bytea IN key) > 0 AS key, position('\x4772f6df65'::bytea IN payload) > 0 AS payload
     FROM helpers.entry(tiercache.fetch('SELECT ''' || convert_from('\x4772c3b6c39f65', 'UTF8') || ''' AS x'));
 RESET client_encoding;
+-- Two texts that are the same bytes there, or none: the answer is its receiver's only.
+SET client_encoding = 'SJIS';
+\set bar 'convert_from(\'\\x53454c4543542061736369692827e28096272920415320636f6465\', \'UTF8\')'
+\set parallel 'convert_from(\'\\x53454c4543542061736369692827e288a5272920415320636f6465\', \'UTF8\')'
+SELECT flags, messages FROM helpers.entry(tiercache.fetch(:parallel)), helpers.messages(payload) WHERE messages LIKE 'D%';
+SELECT flags, messages FROM helpers.entry(tiercache.fetch(:bar)), helpers.messages(payload) WHERE messages LIKE 'D%';
+SELECT flags, messages FROM helpers.entry(tiercache.fetch(:parallel)), helpers.messages(payload) WHERE messages LIKE 'D%';
+SELECT flags, messages FROM helpers.entry(tiercache.fetch('SELECT ascii($1) AS code', ARRAY[chr(8214)])), helpers.messages(payload) WHERE messages LIKE 'D%';
+SELECT flags, messages FROM helpers.entry(tiercache.fetch('SELECT ascii($1) AS code', ARRAY[chr(8741)])), helpers.messages(payload) WHERE messages LIKE 'D%';
+SET client_encoding = 'LATIN1';
+SELECT flags, messages FROM helpers.entry(tiercache.fetch('SELECT ascii($1) AS code', ARRAY[chr(8364)])), helpers.messages(payload) WHERE messages LIKE 'D%';
+SELECT key IS NOT NULL FROM helpers.entry(tiercache.fetch(convert_from('\x53454c454354206c656e6774682827e282ace697a52729', 'UTF8')));
+RESET client_encoding;
 
 -- Nobody may keep an answer whose state is not everybody's.
 BEGIN;
