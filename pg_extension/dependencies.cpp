@@ -8,8 +8,10 @@
 #include "pg_extension/tags.hpp"
 
 extern "C" {
-#include <catalog/pg_inherits.h>
+#include <catalog/partition.h>
+#include <catalog/pg_collation.h>
 #include <catalog/pg_namespace.h>
+#include <catalog/pg_operator.h>
 #include <catalog/pg_type.h>
 #include <optimizer/optimizer.h>
 #include <optimizer/planmain.h>
@@ -27,6 +29,24 @@ namespace {
 // The innermost collection of this backend.
 Dependencies* collection = nullptr;
 ExecutorStart_hook_type previous_executor_start = nullptr;
+
+[[nodiscard]] bool is_partition_of_one(Oid relation, List* relations) {
+    if (!get_rel_relispartition(relation)) return false;
+    List* ancestors = get_partition_ancestors(relation);
+    ListCell* cell = nullptr;
+    bool found = false;
+    foreach (cell, ancestors) found = found || list_member_oid(relations, lfirst_oid(cell));
+    list_free(ancestors);
+    return found;
+}
+
+[[nodiscard]] Oid domain_base(Oid domain) {
+    HeapTuple row = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+    if (!HeapTupleIsValid(row)) return InvalidOid;
+    const Oid base = reinterpret_cast<Form_pg_type>(GETSTRUCT(row))->typbasetype;
+    ReleaseSysCache(row);
+    return base;
+}
 
 }  // namespace
 
@@ -50,7 +70,11 @@ void Dependencies::add_named_relation(Oid relation) {
     const Oid schema = get_rel_namespace(relation);
     char* name = get_rel_name(relation);
     if (name == nullptr) return;
-    add_schema(schema);
+    if (!isAnyTempNamespace(schema)) add_schema(schema);
+    add_shadowing(RELNAMENSP, name, schema);
+}
+
+void Dependencies::add_shadowing(int cache_id, const char* name, Oid schema) {
     List* path = pg::search_path_now(CurrentMemoryContext)->schemas;
     if (!list_member_oid(path, schema)) return;
     ListCell* cell = nullptr;
@@ -58,13 +82,30 @@ void Dependencies::add_named_relation(Oid relation) {
         const Oid earlier = lfirst_oid(cell);
         if (earlier == schema) break;
         if (isTempNamespace(earlier)) continue;
-        add(catalog_tag(RELNAMENSP,
-                        GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name), ObjectIdGetDatum(earlier))));
+        add(catalog_tag(cache_id,
+                        GetSysCacheHashValue2(cache_id, CStringGetDatum(name), ObjectIdGetDatum(earlier))));
     }
+}
+
+void Dependencies::add_operator(Oid op) {
+    if (op < FirstNormalObjectId) return;
+    HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
+    if (!HeapTupleIsValid(row)) return;
+    add_schema(reinterpret_cast<Form_pg_operator>(GETSTRUCT(row))->oprnamespace);
+    ReleaseSysCache(row);
+}
+
+void Dependencies::add_collation(Oid collation) {
+    if (collation < FirstNormalObjectId) return;
+    HeapTuple row = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+    if (!HeapTupleIsValid(row)) return;
+    add_schema(reinterpret_cast<Form_pg_collation>(GETSTRUCT(row))->collnamespace);
+    ReleaseSysCache(row);
 }
 
 void Dependencies::add_schema(Oid schema) {
     if (schema == PG_CATALOG_NAMESPACE || !OidIsValid(schema)) return;
+    if (isAnyTempNamespace(schema)) temporary_ = true;
     add(catalog_tag(NAMESPACEOID, GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(schema))));
 }
 
@@ -80,13 +121,24 @@ void Dependencies::add_search_path() {
     }
 }
 
+void Dependencies::add_type_name(Oid type) {
+    HeapTuple row = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+    if (!HeapTupleIsValid(row)) return;
+    const auto* fields = reinterpret_cast<Form_pg_type>(GETSTRUCT(row));
+    add_schema(fields->typnamespace);
+    add_shadowing(TYPENAMENSP, NameStr(fields->typname), fields->typnamespace);
+    ReleaseSysCache(row);
+}
+
 void Dependencies::add_type(Oid type) {
     check_stack_depth();
     if (type < FirstNormalObjectId) return;
     add(catalog_tag(TYPEOID, GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(type))));
+    add_type_name(type);
     switch (get_typtype(type)) {
         case TYPTYPE_DOMAIN:
-            add_type(getBaseType(type));
+            // Not getBaseType(), which passes over the domains in between.
+            add_type(domain_base(type));
             return;
         case TYPTYPE_RANGE:
             add_type(get_range_subtype(type));
@@ -128,13 +180,14 @@ void Dependencies::add_query(Query* query) {
     add_items(items);
 }
 
-// Writers mark a relation's ancestors too, so partitions and children may be left out where they are many.
+// Writers mark a relation's ancestors too, so a partition may be left out where they are many. Not so a child
+// of plain inheritance: it may get its parent (or its parent's parent) while a writer is about to commit.
 void Dependencies::add_plan_relations(List* relations) {
     const bool many = list_length(relations) > limit / 2;
     ListCell* cell = nullptr;
     foreach (cell, relations) {
         const Oid relation = lfirst_oid(cell);
-        if (many && has_superclass(relation)) continue;
+        if (many && is_partition_of_one(relation, relations)) continue;
         add_relation(relation);
     }
 }
@@ -160,7 +213,14 @@ void Dependencies::begin() noexcept {
     collection = this;
 }
 
-void Dependencies::end() noexcept { collection = outer_; }
+void Dependencies::end() noexcept {
+    collection = outer_;
+    if (outer_ == nullptr) return;
+    // What was computed inside is part of the outer result.
+    for (const Tag tag : tags()) outer_->add(tag);
+    outer_->overflow_ = outer_->overflow_ || overflow_;
+    outer_->untracked_ = outer_->untracked_ || untracked_;
+}
 
 namespace dependencies {
 

@@ -26,9 +26,13 @@ class Dependencies {
     // come.
     void add_named_relation(Oid relation);
     void add_schema(Oid schema);
+    // The schema of an operator or collation that a query may name.
+    void add_operator(Oid op);
+    void add_collation(Oid collation);
     // The schemas of search_path by name, whether they exist or not.
     void add_search_path();
-    // A type whose values or texts the result holds; its definition, and what it is made of.
+    // A type whose values or texts the result holds, or that the query names; its definition, what it is made
+    // of, and what would shadow its name.
     void add_type(Oid type);
     // The rewritten query: relations of views and policies too.
     void add_query(Query* query);
@@ -42,6 +46,8 @@ class Dependencies {
     [[nodiscard]] std::span<const Tag> tags() const noexcept {
         return {tags_, static_cast<std::size_t>(count_)};
     }
+    // Was an object in a temporary schema added? It means something else in each session.
+    [[nodiscard]] bool temporary() const noexcept { return temporary_; }
     // The relations among them, for people: OIDs.
     [[nodiscard]] List* relations() const noexcept { return relations_; }
 
@@ -53,11 +59,15 @@ class Dependencies {
  private:
     void add_items(List* invalidation_items) noexcept;
     void add_plan_relations(List* relations);
+    void add_type_name(Oid type);
+    // Rows of the catalog of that syscache which would shadow `name` in `schema`, if they come.
+    void add_shadowing(int cache_id, const char* name, Oid schema);
 
     Tag tags_[limit] = {};
     int count_ = 0;
     bool overflow_ = false;
     bool untracked_ = false;
+    bool temporary_ = false;
     List* relations_ = nullptr;
     MemoryContext context_ = nullptr;
     Dependencies* outer_ = nullptr;

@@ -20,6 +20,7 @@ extern "C" {
 #include <utils/lsyscache.h>
 #include <utils/regproc.h>
 #include <utils/syscache.h>
+#include <utils/typcache.h>
 }
 
 namespace tiercache {
@@ -70,11 +71,13 @@ struct Walk {
     Node* node = nullptr;               // whose functions are being checked
     bool writes_anonymous = false;      // the text of a record is made, of columns we can't tell
     Oid first_unwritable = InvalidOid;  // a type in the query whose text is not cacheable
+    bool anonymous_json = false;        // as writes_anonymous, of JSON
+    List* types = nullptr;              // OIDs of the users' types in the query
 };
 
 [[nodiscard]] Oid type_of(Node* node) { return node == nullptr ? InvalidOid : exprType(node); }
 
-void check_written(Walk& walk, Oid type) {
+void check_text(Walk& walk, Oid type) {
     switch (text_output(type)) {
         case TextUse::cacheable:
         case TextUse::of_clock:
@@ -100,10 +103,43 @@ void check_read(Walk& walk, Oid type) {
             break;
         case TextUse::anonymous:
         case TextUse::refused:
-            walk.reasons.add("the value of type %s that a text stands for depends on the catalogs",
+            walk.reasons.add("the value of type %s that a text stands for depends on more than the text",
                              format_type_be(type));
             break;
     }
+}
+
+bool check_function(Oid function, void* context);
+
+// JSON of a value is made by the cast to json that somebody defined for its type, or for what is in it.
+void check_json_casts(Walk& walk, Oid type) {
+    check_stack_depth();
+    type = getBaseType(type);
+    if (type == RECORDOID || type == RECORDARRAYOID) walk.anonymous_json = true;
+    if (type < FirstNormalObjectId) return;
+    if (const Oid element = get_element_type(type); OidIsValid(element)) {
+        check_json_casts(walk, element);
+    } else if (type_is_rowtype(type)) {
+        TupleDesc columns = lookup_rowtype_tupdesc_copy(type, -1);
+        for (int i = 0; i < columns->natts; ++i) {
+            const auto* column = TupleDescAttr(columns, i);
+            if (!column->attisdropped) check_json_casts(walk, column->atttypid);
+        }
+    } else {
+        Oid function = InvalidOid;
+        Node* node = walk.node;
+        walk.node = nullptr;
+        if (find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC) {
+            (void)check_function(function, &walk);
+        }
+        walk.node = node;
+    }
+}
+
+// As text or as JSON: it is not known which.
+void check_written(Walk& walk, Oid type) {
+    check_text(walk, type);
+    check_json_casts(walk, type);
 }
 
 // The arguments of whatever node calls a function.
@@ -138,7 +174,7 @@ void check_arguments_written(Walk& walk) {
 }
 
 void check_stable_function(Walk& walk, Oid function) {
-    if (function >= FirstNormalObjectId) {
+    if (function >= FirstNormalObjectId || walk.node == nullptr) {
         walk.reasons.add("function %s is STABLE, and tiercache cannot tell what it depends on",
                          format_procedure(function));
         return;
@@ -158,8 +194,6 @@ void check_stable_function(Walk& walk, Oid function) {
             break;
     }
 }
-
-bool check_function(Oid function, void* context);
 
 // An aggregate's own volatility is never declared; those of its parts are.
 void check_user_aggregate(Walk& walk, Oid aggregate) {
@@ -218,7 +252,17 @@ void check_value_function(Walk& walk, const SQLValueFunction* function) {
 
 // A name that parse analysis turned into an object's number: only tables' are known to be followed.
 void check_constant(Walk& walk, const Const* constant) {
-    switch (constant->consttype) {
+    Oid type = getBaseType(constant->consttype);
+    if (type == REGCLASSOID) {
+        if (!constant->constisnull) {
+            walk.dependencies.add_named_relation(DatumGetObjectId(constant->constvalue));
+        }
+        return;
+    }
+    const Oid element = get_element_type(type);
+    if (OidIsValid(element)) type = getBaseType(element);
+    switch (type) {
+        case REGCLASSOID:  // an array of them
         case REGPROCOID:
         case REGPROCEDUREOID:
         case REGOPEROID:
@@ -243,9 +287,27 @@ void check_variable(Walk& walk, const Var* variable) {
     }
 }
 
-void check_written_list(Walk& walk, List* expressions) {
+using TypeCheck = void (*)(Walk&, Oid);
+
+void check_list(Walk& walk, List* expressions, TypeCheck check) {
     ListCell* cell = nullptr;
-    foreach (cell, expressions) check_written(walk, exprType(static_cast<Node*>(lfirst(cell))));
+    foreach (cell, expressions) check(walk, exprType(static_cast<Node*>(lfirst(cell))));
+}
+
+// Types of columns that the query defines, whose values are read from text.
+void check_defined_types(Walk& walk, List* types) {
+    ListCell* cell = nullptr;
+    foreach (cell, types) {
+        walk.dependencies.add_type(lfirst_oid(cell));
+        check_read(walk, lfirst_oid(cell));
+    }
+}
+
+void check_domain(Walk& walk, Oid domain) {
+    if (has_mutable_check(domain)) {
+        walk.reasons.add("a CHECK of domain %s calls a function that is not IMMUTABLE",
+                         format_type_be(domain));
+    }
 }
 
 // What only certain nodes have; functions are checked for all of them.
@@ -264,16 +326,22 @@ void check_node(Walk& walk, Node* node) {
             check_variable(walk, reinterpret_cast<Var*>(node));
             break;
         case T_CoerceViaIO:
-            check_written(walk, type_of(reinterpret_cast<Node*>(reinterpret_cast<CoerceViaIO*>(node)->arg)));
+            check_text(walk, type_of(reinterpret_cast<Node*>(reinterpret_cast<CoerceViaIO*>(node)->arg)));
             check_read(walk, reinterpret_cast<CoerceViaIO*>(node)->resulttype);
             break;
         case T_XmlExpr:
-            check_written_list(walk, reinterpret_cast<XmlExpr*>(node)->named_args);
-            check_written_list(walk, reinterpret_cast<XmlExpr*>(node)->args);
+            check_list(walk, reinterpret_cast<XmlExpr*>(node)->named_args, check_text);
+            check_list(walk, reinterpret_cast<XmlExpr*>(node)->args, check_text);
+            break;
+        case T_CoerceToDomain:
+            check_domain(walk, reinterpret_cast<CoerceToDomain*>(node)->resulttype);
+            break;
+        case T_TableFunc:
+            check_defined_types(walk, reinterpret_cast<TableFunc*>(node)->coltypes);
             break;
 #if PG_VERSION_NUM >= 160000
         case T_JsonConstructorExpr:
-            check_written_list(walk, reinterpret_cast<JsonConstructorExpr*>(node)->args);
+            check_list(walk, reinterpret_cast<JsonConstructorExpr*>(node)->args, check_written);
             break;
 #endif
 #if PG_VERSION_NUM >= 170000
@@ -306,9 +374,40 @@ void note_type(Walk& walk, Node* node) {
     const Oid type = exprType(node);
     walk.dependencies.add_type(type);
     // Its input, output and check functions may be somebody's.
-    if (type >= FirstNormalObjectId) walk.findings.calls_user_functions = true;
+    if (type >= FirstNormalObjectId) {
+        walk.findings.calls_user_functions = true;
+        walk.types = list_append_unique_oid(walk.types, type);
+    }
     if (!OidIsValid(walk.first_unwritable) && text_output(type) == TextUse::refused) {
         walk.first_unwritable = type;
+    }
+}
+
+// Names of operators and collations, which are looked up in schemas.
+void note_names(Walk& walk, Node* node) {
+    ListCell* cell = nullptr;
+    switch (nodeTag(node)) {
+        case T_OpExpr:
+        case T_DistinctExpr:
+        case T_NullIfExpr:
+            walk.dependencies.add_operator(reinterpret_cast<OpExpr*>(node)->opno);
+            break;
+        case T_ScalarArrayOpExpr:
+            walk.dependencies.add_operator(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno);
+            break;
+        case T_RowCompareExpr:
+            foreach (cell, reinterpret_cast<RowCompareExpr*>(node)->opnos) {
+                walk.dependencies.add_operator(lfirst_oid(cell));
+            }
+            break;
+        case T_SortGroupClause:
+            walk.dependencies.add_operator(reinterpret_cast<SortGroupClause*>(node)->sortop);
+            break;
+        case T_CollateExpr:
+            walk.dependencies.add_collation(reinterpret_cast<CollateExpr*>(node)->collOid);
+            break;
+        default:
+            break;
     }
 }
 
@@ -317,8 +416,7 @@ void check_defined_columns(Walk& walk, const RangeTblFunction* function) {
     auto* call = reinterpret_cast<FuncExpr*>(function->funcexpr);
     if (call == nullptr || !IsA(call, FuncExpr)) return;
     if (stable_use(call->funcid) != StableUse::reads_result || call->funcid >= FirstNormalObjectId) return;
-    ListCell* cell = nullptr;
-    foreach (cell, function->funccoltypes) check_read(walk, lfirst_oid(cell));
+    check_defined_types(walk, function->funccoltypes);
 }
 
 void check_query_node(Walk& walk, const Query* query) {
@@ -334,7 +432,8 @@ bool visit(Node* node, void* context) {
     if (IsA(node, Query)) {
         auto* query = reinterpret_cast<Query*>(node);
         check_query_node(walk, query);
-        return pg::walk_query(query, visit, context, QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+        return pg::walk_query(query, visit, context,
+                              QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES | QTW_EXAMINE_SORTGROUP);
     }
     if (IsA(node, RangeTblEntry)) {
         relation_check::check_entry(reinterpret_cast<RangeTblEntry*>(node), walk.reasons);
@@ -343,6 +442,7 @@ bool visit(Node* node, void* context) {
     if (IsA(node, RangeTblFunction)) check_defined_columns(walk, reinterpret_cast<RangeTblFunction*>(node));
     check_node(walk, node);
     note_type(walk, node);
+    note_names(walk, node);
     if (!IsA(node, CoerceViaIO)) {
         walk.node = node;
         (void)check_functions_in_node(node, check_function, context);
@@ -416,15 +516,6 @@ void check_clock_literals(RawStmt* statement, Query* analyzed, Reasons& reasons)
     (void)visit_constants(reinterpret_cast<Node*>(analyzed), &search);
 }
 
-// A cast to json that somebody made is called for values of his type.
-void check_json_cast(Walk& walk, Oid type) {
-    Oid function = InvalidOid;
-    if (type < FirstNormalObjectId) return;
-    if (find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC) {
-        (void)check_function(function, &walk);
-    }
-}
-
 void check_columns(Walk& walk, Query* query, PayloadFormat format) {
     ListCell* cell = nullptr;
     foreach (cell, query->targetList) {
@@ -433,8 +524,8 @@ void check_columns(Walk& walk, Query* query, PayloadFormat format) {
         const Oid type = type_of(reinterpret_cast<Node*>(column->expr));
         walk.dependencies.add_type(type);
         if (format == PayloadFormat::pg_tuples) continue;
-        check_written(walk, type);
-        if (format == PayloadFormat::json) check_json_cast(walk, type);
+        check_text(walk, type);
+        if (format == PayloadFormat::json) check_json_casts(walk, type);
     }
 }
 
@@ -473,6 +564,13 @@ Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, Payl
         reasons.add("the text of type %s depends on the catalogs or on an unknown function",
                     format_type_be(walk.first_unwritable));
     }
+    if (walk.anonymous_json) {
+        ListCell* cell = nullptr;
+        foreach (cell, walk.types) check_json_casts(walk, lfirst_oid(cell));
+    }
+    if (dependencies.temporary()) {
+        reasons.add("it uses a function, type, operator or collation of a temporary schema");
+    }
     check_clock_literals(statement, analyzed, reasons);
     return walk.findings;
 }
@@ -497,7 +595,8 @@ void check_parameter(int number, Oid type, const char* text, Reasons& reasons) {
             break;
         case TextUse::anonymous:
         case TextUse::refused:
-            reasons.add("parameter $%d of type %s is a name from the catalogs", number, format_type_be(type));
+            reasons.add("the value of type %s of parameter $%d depends on more than its text",
+                        format_type_be(type), number);
             break;
     }
 }

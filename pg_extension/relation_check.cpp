@@ -38,7 +38,9 @@ void check_kind(Oid relation, Reasons& reasons) {
 
 void check_entry(const RangeTblEntry* entry, Reasons& reasons) {
     if (entry->rtekind == RTE_NAMEDTUPLESTORE) reasons.add("it reads a transition table");
-    if (entry->rtekind != RTE_RELATION) return;
+    // The view that a subquery came from, where the server's version tells.
+    const bool is_view = entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid);
+    if (entry->rtekind != RTE_RELATION && !is_view) return;
     const Oid relation = entry->relid;
     if (IsCatalogRelationOid(relation) || IsToastNamespace(get_rel_namespace(relation))) {
         reasons.add("\"%s\" is a system catalog", name_of(relation));
@@ -46,7 +48,8 @@ void check_entry(const RangeTblEntry* entry, Reasons& reasons) {
     }
     check_kind(relation, reasons);
     if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP) {
-        reasons.add("\"%s\" is a temporary table", name_of(relation));
+        reasons.add("\"%s\" is a temporary %s", name_of(relation),
+                    get_rel_relkind(relation) == RELKIND_VIEW ? "view" : "table");
     }
     if (entry->tablesample != nullptr) reasons.add("TABLESAMPLE reads a part of the table at random");
 }

@@ -10,6 +10,8 @@ extern "C" {
 #include <access/htup_details.h>
 #include <catalog/pg_proc.h>
 #include <catalog/pg_type.h>
+#include <nodes/execnodes.h>
+#include <optimizer/optimizer.h>
 #include <utils/lsyscache.h>
 #include <utils/typcache.h>
 }
@@ -84,6 +86,8 @@ TextUse text_use(Oid type, Direction direction) {
     if (type == RECORDOID || type == RECORDARRAYOID) return TextUse::anonymous;
     switch (get_typtype(type)) {
         case TYPTYPE_DOMAIN:
+            // Text that is read becomes a value only where the CHECKs let it.
+            if (direction == Direction::input && has_mutable_check(type)) return TextUse::refused;
             return text_use(getBaseType(type), direction);
         case TYPTYPE_COMPOSITE:
             return columns_use(type, direction);
@@ -106,6 +110,24 @@ bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && 
 
 TextUse text_output(Oid type) { return text_use(type, Direction::output); }
 TextUse text_input(Oid type) { return text_use(type, Direction::input); }
+
+bool has_mutable_check(Oid domain) {
+    MemoryContext scratch =
+        AllocSetContextCreate(CurrentMemoryContext, "tiercache domain", ALLOCSET_SMALL_SIZES);
+    // In the context whose end it is told of.
+    auto* checks =
+        static_cast<DomainConstraintRef*>(MemoryContextAllocZero(scratch, sizeof(DomainConstraintRef)));
+    InitDomainConstraintRef(domain, checks, scratch, /*need_exprstate=*/false);
+    bool found = false;
+    ListCell* cell = nullptr;
+    foreach (cell, checks->constraints) {
+        const auto* check = static_cast<const DomainConstraintState*>(lfirst(cell));
+        if (check->constrainttype != DOM_CONSTRAINT_CHECK) continue;
+        found = found || contain_mutable_functions(reinterpret_cast<Node*>(check->check_expr));
+    }
+    MemoryContextDelete(scratch);
+    return found;
+}
 
 bool has_clock_word(const char* text) noexcept {
     constexpr const char* words[] = {"now", "today", "tomorrow", "yesterday"};

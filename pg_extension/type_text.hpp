@@ -17,6 +17,9 @@ enum class TextUse : unsigned char {
 // The values that text is read as.
 [[nodiscard]] TextUse text_input(Oid type);
 
+// Has the domain, or one that it is made of, a CHECK that is not only of the value?
+[[nodiscard]] bool has_mutable_check(Oid domain);
+
 // Does the text hold one of the words (now, today, tomorrow, yesterday) that mean another time at each query?
 [[nodiscard]] bool has_clock_word(const char* text) noexcept;
 
