@@ -76,8 +76,14 @@ void bind_parameters(Fill& fill, const Oid* types, int count) {
     fill.parameters = makeParamList(count);
     for (int i = 0; i < count; ++i) {
         const char* text = fill.request.parameters[static_cast<std::size_t>(i)];
-        const bool is_known = OidIsValid(types[i]) && types[i] != UNKNOWNOID;
-        const Oid type = is_known ? types[i] : Oid{TEXTOID};
+        const Oid type = types[i];
+        if (!OidIsValid(type) || type == UNKNOWNOID) {
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_INDETERMINATE_DATATYPE),
+                 errmsg("could not determine data type of parameter $%d", i + 1),
+                 errhint("Name it in the query, with a type where that does not follow: $%d::text.", i + 1)));
+        }
         query_check::check_parameter(i + 1, type, text, fill.reasons);
         Oid input = InvalidOid;
         Oid io_parameter = InvalidOid;

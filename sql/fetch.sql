@@ -82,7 +82,7 @@ SELECT helpers.new_hits();
 SELECT messages FROM helpers.entry(tiercache.fetch('SELECT id, name FROM fetched WHERE id = $1 OR name = $2 ORDER BY id', '{2,one}')), helpers.messages(payload);
 SELECT messages FROM helpers.entry(tiercache.fetch('SELECT id FROM fetched WHERE at > $1 AND id = ANY ($2) ORDER BY id', '{2000-01-01,"{1,2,3}"}')), helpers.messages(payload);
 SELECT messages FROM helpers.entry(tiercache.fetch('SELECT $1 AS a, $2::int AS b, $1 || ''!'' AS c', '{x,NULL}')), helpers.messages(payload);
-SELECT messages FROM helpers.entry(tiercache.fetch('SELECT $2 AS only_the_second', '{x,y}')), helpers.messages(payload);
+SELECT tiercache.fetch('SELECT $2 AS only_the_second', '{x,y}');
 SELECT messages FROM helpers.entry(tiercache.fetch('SELECT id FROM fetched ORDER BY id LIMIT $1 OFFSET $2', '{1,1}')), helpers.messages(payload);
 -- NULL, the empty string and other values are different questions.
 SELECT messages FROM helpers.entry(tiercache.fetch('SELECT $1::text IS NULL, $1 = ''''', ARRAY[NULL]::text[])), helpers.messages(payload);
