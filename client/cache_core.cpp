@@ -30,9 +30,10 @@ Cache::Impl::Impl(const Options& options)
 Status Cache::Impl::open() {
     if (Status s = clock_.open_named(); !s.ok()) return s;
     if (!options_.l1.name.empty()) {
-        Result<Segment> segment = open_segment();
-        if (!segment.ok()) return segment.status();
-        segment_.publish(std::make_unique<Segment>(std::move(segment).value()));
+        Result<Segment> segment = open_segment(SegmentOptions().making_wait_ms);
+        // busy: its process slots are taken, or its maker stands still. maintain() tries again.
+        if (!segment.ok() && segment.status().code() != StatusCode::busy) return segment.status();
+        if (segment.ok()) segment_.publish(std::make_unique<Segment>(std::move(segment).value()));
     }
     // What can't be had now is asked for again by the first query that needs it.
     Result<PgPool::Lease> lease =
@@ -41,10 +42,11 @@ Status Cache::Impl::open() {
     return Status();
 }
 
-Result<Segment> Cache::Impl::open_segment() const {
+Result<Segment> Cache::Impl::open_segment(std::uint32_t making_wait_ms) const {
     if (!options_.l1.create) return Segment::open(options_.l1.name);
     SegmentOptions segment;
     segment.size_bytes = options_.l1.size_bytes;
+    segment.making_wait_ms = making_wait_ms;
     return Segment::open_or_create(options_.l1.name, segment);
 }
 
@@ -62,8 +64,9 @@ Status Cache::Impl::query(Answer& answer, std::string_view sql, std::span<const 
               .key = {},
               .hash = {},
               .deadline = {}};
-    if (const SessionKey* session_key = session_key_.get()) {
-        if (Status s = build_key(call, *session_key); !s.ok()) return s;
+    SessionKey session_key;
+    if (session_key_.read(session_key)) {
+        if (Status s = build_key(call, session_key.bytes()); !s.ok()) return s;
         if (read_l1(call)) return Status();
     }
     call.deadline = options.deadline.value_or(deadline_in(options_.l4.query_timeout));
@@ -87,13 +90,10 @@ Status Cache::Impl::build_key(Call& call, std::span<const std::byte> session_key
     return Status();
 }
 
-void Cache::Impl::adopt(std::span<const std::byte> session_key) {
-    const auto same = [session_key](const SessionKey& known) {
-        return std::ranges::equal(known, session_key);
-    };
-    if (const SessionKey* current = session_key_.get(); current != nullptr && same(*current)) return;
-    if (session_key_.republish(same)) return;
-    session_key_.publish(std::make_unique<const SessionKey>(session_key.begin(), session_key.end()));
+void Cache::Impl::adopt(std::span<const std::byte> session_key) noexcept {
+    SessionKey current;
+    if (session_key_.read(current) && std::ranges::equal(current.bytes(), session_key)) return;
+    session_key_.store(session_key);
 }
 
 bool Cache::Impl::entries_can_be_judged(const ReadRules& rules) const noexcept {
@@ -107,8 +107,9 @@ void Cache::Impl::maintain() noexcept {
     clock_.refresh();
     try {
         const Segment* segment = segment_.get();
-        if (segment == nullptr || segment->still_current()) return;
-        Result<Segment> opened = open_segment();
+        if (options_.l1.name.empty() || (segment != nullptr && segment->still_current())) return;
+        // A query waits for nobody: the next one looks again.
+        Result<Segment> opened = open_segment(/*making_wait_ms=*/0);
         if (opened.ok()) segment_.publish(std::make_unique<Segment>(std::move(opened).value()));
     } catch (...) {
         // No memory: the old segment goes on working for those who have it.

@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "client/answer_writer.hpp"
 #include "client/clock_source.hpp"
@@ -16,6 +15,7 @@
 #include "client/published.hpp"
 #include "client/rate_limit.hpp"
 #include "client/redis_tier.hpp"
+#include "client/session_key_cell.hpp"
 #include "shm_cache/segment.hpp"
 #include "tiercache/cache.hpp"
 
@@ -40,8 +40,6 @@ struct Cache::Impl {
     [[nodiscard]] CacheStats stats() const noexcept { return counters_.sum(); }
 
  private:
-    using SessionKey = std::vector<std::byte>;
-
     // One call, from tier to tier.
     struct Call {
         AnswerWriter& writer;
@@ -73,12 +71,13 @@ struct Cache::Impl {
     void write_l1(const Call& call, std::span<std::byte> entry, const EntryLifetime& arrival) noexcept;
     void write_l2(const Call& call, std::span<std::byte> entry, const EntryLifetime& arrival) noexcept;
 
-    void adopt(std::span<const std::byte> session_key);
+    void adopt(std::span<const std::byte> session_key) noexcept;
     void note_database(const Status& status);
     [[nodiscard]] bool entries_can_be_judged(const ReadRules& rules) const noexcept;
     // Finds the clock table and the segment again when they were replaced. Once a second at most.
     void maintain() noexcept;
-    Result<Segment> open_segment() const;
+    // Waits so long for another process that is making it.
+    Result<Segment> open_segment(std::uint32_t making_wait_ms) const;
     [[nodiscard]] std::uint32_t jittered_ms(std::chrono::milliseconds ttl,
                                             const KeyHash& hash) const noexcept;
 
@@ -86,7 +85,7 @@ struct Cache::Impl {
     const Options options_;
     ClockSource clock_;
     Published<Segment> segment_;
-    Published<const SessionKey> session_key_;
+    SessionKeyCell session_key_;
     std::optional<RedisTier> l2_;
     RateLimit maintenance_{std::chrono::milliseconds(1000)};
     mutable std::mutex database_mutex_;

@@ -69,6 +69,7 @@ Status ClockSource::map_current_name() {
     Result<ClockFile> opened = ClockFile::open(name_);
     if (!opened.ok()) return status_ = opened.status();
     if (!current_.publish(std::make_unique<ClockFile>(std::move(opened).value()))) {
+        current_.withdraw();
         return status_ = Status(StatusCode::unavailable,
                                 "the clock table was replaced too often; open the cache again");
     }

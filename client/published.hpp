@@ -21,7 +21,7 @@ class Published {
     // Acquire: pairs with the release in publish(), so the reader sees a whole T.
     [[nodiscard]] T* get() const noexcept { return current_.load(std::memory_order_acquire); }
 
-    // False when it was replaced too often; the current value stays.
+    // False when it was replaced too often; the current value stays, and it is for the caller to withdraw it.
     bool publish(std::unique_ptr<T> value) {
         const std::scoped_lock lock(mutex_);
         if (versions_.size() >= versions_max) return false;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "shm_cache/clock_file.hpp"
+#include "shm_cache/lock_file.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
 #include "tiercache/cache.hpp"
@@ -100,6 +101,40 @@ TEST(ClientCache, RefusesAMissingSegmentUnlessItMayCreateOne) {
     EXPECT_TRUE(Segment::open(segment.name).ok());
     options.l1.create = false;
     EXPECT_TRUE(Cache::open(options).ok());
+}
+
+// Another process has taken every process slot.
+TEST(ClientCache, OpensWhenAllProcessSlotsAreTaken) {
+    const Object segment("full");
+    SegmentOptions one_process;
+    one_process.size_bytes = std::size_t{1} << 20;
+    one_process.process_slots = 1;
+    Result<Segment> first = Segment::create(segment.name, one_process);
+    ASSERT_TRUE(first.ok());
+    Options options = unreachable();
+    options.l1.name = segment.name;
+    for (const bool create : {false, true}) {
+        options.l1.create = create;
+        const Result<Cache> cache = Cache::open(options);
+        EXPECT_TRUE(cache.ok()) << cache.status().message();
+    }
+}
+
+// Whoever makes the segment may be stopped: queries do not wait for it.
+TEST(ClientCache, AQueryDoesNotWaitForTheMakerOfASegment) {
+    const Object segment("made");
+    Options options = unreachable();
+    options.l1.name = segment.name;
+    options.l1.size_bytes = std::size_t{1} << 20;
+    Result<Cache> cache = Cache::open(options);
+    ASSERT_TRUE(cache.ok());
+    ASSERT_TRUE(Segment::remove(segment.name).ok());
+    Result<LockFile> maker = LockFile::open_or_create(segment.name, 0600);
+    ASSERT_TRUE(maker.ok() && maker->lock_making().ok());
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(cache->query("SELECT 1").status().code(), StatusCode::unavailable);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+    maker->unlock_making();
 }
 
 TEST(ClientCache, RefusesForeignBytesAsSegmentAndLeavesThem) {
@@ -208,6 +243,8 @@ TEST(ClientCApi, QueriesFailAsInCpp) {
     EXPECT_EQ(tc_status_code(status), TC_UNAVAILABLE);
     tc_status_free(status);
     EXPECT_EQ(tc_result_rows(result), 0U);
+    EXPECT_EQ(tc_result_tier(result), 0);
+    EXPECT_EQ(tc_result_is_fresh(result), 0);
     tc_query_options wrong = TC_QUERY_OPTIONS_INIT;
     wrong.data_class = 4;
     status = tc_query(cache, "SELECT 1", nullptr, 0, &wrong, &result);
