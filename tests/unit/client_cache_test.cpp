@@ -27,7 +27,7 @@ std::string shm_name(const std::string& what) {
     return "/tiercache_unit_" + std::to_string(getpid()) + "_" + what;
 }
 
-// A shared-memory object that is gone at the end.
+// A shared-memory object that is gone at the end, with its lock file.
 class Object {
  public:
     explicit Object(const std::string& what) : name(shm_name(what)) { (void)SharedMemory::remove(name); }
@@ -38,6 +38,7 @@ class Object {
     ~Object() {
         (void)Segment::remove(name);
         (void)SharedMemory::remove(name);
+        LockFile::remove(name);  // also where a test made nothing else
     }
     const std::string name;
 };
