@@ -10,6 +10,8 @@
 # The last line is `N passed, N failed`: single tests where a stage tells them, else the stage itself.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
+. tests/lib/cluster.sh
+tc_clean_environment
 sanitize=${SANITIZE:-}
 build=build${sanitize:+/$sanitize}
 logs=$build/check-logs

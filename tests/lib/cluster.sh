@@ -36,16 +36,21 @@ tc_die() {
     exit 1
 }
 
-# ---- the private folder and its end ----
-
-tc_workdir() {
-    local parent=${TMPDIR:-/tmp} variable
-    # What the caller's environment says of other servers does not count for private ones.
+# What the caller's environment says of other servers, and of languages, does not count here.
+tc_clean_environment() {
+    local variable
     for variable in "${!PG@}"; do
         if [[ $variable != PG_CONFIG ]]; then unset "$variable"; fi
     done
     unset REDISCLI_AUTH LANGUAGE
     export LC_ALL=C.UTF-8
+}
+
+# ---- the private folder and its end ----
+
+tc_workdir() {
+    local parent=${TMPDIR:-/tmp}
+    tc_clean_environment
     # A unix socket's path has at most 107 bytes.
     ((${#parent} <= 50)) || parent=/tmp
     trap tc_cleanup EXIT
