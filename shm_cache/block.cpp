@@ -38,7 +38,7 @@ bool BlockTable::move_open_block(BlockLife from, BlockLife to) noexcept {
     return open_block_->compare_exchange_strong(expected, to.pack(), std::memory_order_acq_rel);
 }
 
-std::optional<std::uint16_t> BlockTable::reserve(std::uint32_t block, std::uint64_t units) noexcept {
+std::optional<std::uint32_t> BlockTable::reserve(std::uint32_t block, std::uint64_t units) noexcept {
     // Relaxed: the space is the caller's by the pin and the state; nothing is published here. The load first
     // keeps the word from growing without end while a full block waits to be sealed.
     Word& word = reserved(block);
@@ -46,10 +46,10 @@ std::optional<std::uint16_t> BlockTable::reserve(std::uint32_t block, std::uint6
     const std::uint64_t offset = word.fetch_add(units, std::memory_order_relaxed);
     // The second comparison: no overflow, whatever the word holds.
     if (offset + units > units_per_block_ || offset >= units_per_block_) return std::nullopt;
-    return static_cast<std::uint16_t>(offset);
+    return static_cast<std::uint32_t>(offset);
 }
 
-void BlockTable::mark_start(std::uint32_t block, std::uint16_t offset) noexcept {
+void BlockTable::mark_start(std::uint32_t block, std::uint32_t offset) noexcept {
     // Release: pairs with for_each_start(), which then sees the item's header.
     bitmap(block)[offset / 64].fetch_or(std::uint64_t{1} << (offset % 64), std::memory_order_release);
 }

@@ -100,9 +100,9 @@ class BlockTable {
     bool move_open_block(BlockLife from, BlockLife to) noexcept;
 
     // Reserves space; nothing when the block is full. Only with a pin.
-    std::optional<std::uint16_t> reserve(std::uint32_t block, std::uint64_t units) noexcept;
+    std::optional<std::uint32_t> reserve(std::uint32_t block, std::uint64_t units) noexcept;
     // An item starts at `offset` and is complete.
-    void mark_start(std::uint32_t block, std::uint16_t offset) noexcept;
+    void mark_start(std::uint32_t block, std::uint32_t offset) noexcept;
     // Calls visit(offset) for each item of the block.
     template <class Visit>
     void for_each_start(std::uint32_t block, Visit visit) const {
@@ -111,7 +111,8 @@ class BlockTable {
             // Acquire: pairs with mark_start().
             for (std::uint64_t left = bits[w].load(std::memory_order_acquire); left != 0; left &= left - 1) {
                 const std::uint32_t offset = w * 64 + static_cast<std::uint32_t>(std::countr_zero(left));
-                if (offset < units_per_block_) visit(static_cast<std::uint16_t>(offset));
+                // A bit that was overwritten may leave no room for an item's header.
+                if (offset + item_bytes_min / unit_bytes <= units_per_block_) visit(offset);
             }
         }
     }
@@ -119,7 +120,7 @@ class BlockTable {
     void clear(std::uint32_t block) noexcept;
 
     // `offset` may be anything; the item must still pass fits_block() before more than its header is read.
-    [[nodiscard]] Word* item(std::uint32_t block, std::uint16_t offset) const noexcept {
+    [[nodiscard]] Word* item(std::uint32_t block, std::uint32_t offset) const noexcept {
         return reinterpret_cast<Word*>(blocks_ + block * block_bytes_ + offset * unit_bytes);
     }
 

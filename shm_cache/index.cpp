@@ -9,7 +9,7 @@ namespace {
 // Each lost CAS is another's success; beyond these the bucket is a battlefield and the item not worth it.
 constexpr int attempts_max = 32;
 // Recycles in which scrub() comes around: half of what makes a slot's generation bits come around.
-constexpr std::uint64_t scrub_period = 32768;
+constexpr std::uint64_t scrub_period = 8192;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
     if (!slot.current(state) || !fits_block(geometry_, slot.offset, entry_header_bytes)) return false;
     const Word* item = blocks_.item(slot.block, slot.offset);
     const ItemHeader header = load_item_header(item);
-    if (header.generation != state.generation || header.offset != slot.offset ||
+    if (header.generation != state.generation || header.offset != offset_mark(slot.offset) ||
         header.place_hash != place_hash(hash) || !fits_block(geometry_, slot.offset, header.entry_bytes)) {
         return false;
     }
@@ -112,7 +112,7 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
     return erased;
 }
 
-bool Index::erase_item(std::uint64_t place_hash, BlockLife life, std::uint16_t offset) noexcept {
+bool Index::erase_item(std::uint64_t place_hash, BlockLife life, std::uint32_t offset) noexcept {
     const Candidates candidates = this->candidates(place_hash);
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {

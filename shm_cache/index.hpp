@@ -1,6 +1,6 @@
 // The index: where the item of a key lies. Buckets of one cache line, seven slots and a word for ghosts.
 //
-//   slot  tag 16 | generation 16 | block 14 | offset 16 | frequency 2
+//   slot  tag 16 | generation 14 | block 14 | offset 18 | frequency 2
 //
 // A key has one pair of adjacent buckets, chosen by its place hash, and may lie in any of their 14 slots, its
 // first bucket first. A slot is empty (0), or stale (its generation is no longer the block's), or names an
@@ -11,8 +11,8 @@
 //    and it happens while the writer pins the block: a slot names a whole item of the generation it carries
 //    until that block's generation changes.
 //  - Of two slots of one key, left by writers that published at once, the one that readers find first stays.
-//  - The slot has 16 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
-//    around after 65,536 recycles of a block; scrub() has cleared every stale slot long before. Should one
+//  - The slot has 14 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
+//    around after 16,384 recycles of a block; scrub() has cleared every stale slot long before. Should one
 //    survive, the item's own header still has the full generation.
 //
 // The eighth word of a bucket is for fingerprints of evicted keys; nothing uses it yet.
@@ -34,26 +34,26 @@ inline constexpr std::uint32_t frequency_max = 3;
 
 struct Slot {
     std::uint16_t tag = 0;
-    std::uint16_t generation = 0;  // bits 1 to 16 of the block's
+    std::uint16_t generation = 0;  // bits 1 to 14 of the block's
     std::uint16_t block = 0;       // 14 bits
-    std::uint16_t offset = 0;      // in units
+    std::uint32_t offset = 0;      // 18 bits, in units
     std::uint8_t frequency = 0;    // 2 bits
 
     [[nodiscard]] std::uint64_t pack() const noexcept {
-        return std::uint64_t{tag} << 48 | std::uint64_t{generation} << 32 | std::uint64_t{block} << 18 |
+        return std::uint64_t{tag} << 48 | std::uint64_t{generation} << 34 | std::uint64_t{block} << 20 |
                std::uint64_t{offset} << 2 | frequency;
     }
     static Slot unpack(std::uint64_t word) noexcept {
-        return {static_cast<std::uint16_t>(word >> 48), static_cast<std::uint16_t>(word >> 32),
-                static_cast<std::uint16_t>(word >> 18 & 0x3fff), static_cast<std::uint16_t>(word >> 2),
-                static_cast<std::uint8_t>(word & 3)};
+        return {static_cast<std::uint16_t>(word >> 48), static_cast<std::uint16_t>(word >> 34 & 0x3fff),
+                static_cast<std::uint16_t>(word >> 20 & 0x3fff),
+                static_cast<std::uint32_t>(word >> 2 & 0x3ffff), static_cast<std::uint8_t>(word & 3)};
     }
     // Does it name an item of a block in this state? No for stale slots and while the block is recycled.
     [[nodiscard]] bool current(const BlockState& state) const noexcept {
         return generation == slot_generation(state.generation) && (state.generation & 1) == 0;
     }
     static std::uint16_t slot_generation(std::uint32_t generation) noexcept {
-        return static_cast<std::uint16_t>(generation >> 1);
+        return static_cast<std::uint16_t>(generation >> 1 & 0x3fff);
     }
 };
 
@@ -111,7 +111,7 @@ class Index {
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
     // Takes out the slot that names exactly this item, whatever its frequency; false when there is none.
-    bool erase_item(std::uint64_t place_hash, BlockLife life, std::uint16_t offset) noexcept;
+    bool erase_item(std::uint64_t place_hash, BlockLife life, std::uint32_t offset) noexcept;
 
     void clear() noexcept;
 

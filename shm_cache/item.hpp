@@ -1,7 +1,7 @@
 // An item: 16 bytes of header and one whole entry, at a multiple of unit_bytes in a block.
 //
 //   word 0   generation of the block 32 | bytes of the entry 32
-//   word 1   place hash 48 | own offset in units 16
+//   word 1   place hash 48 | lowest 16 bits of the own offset in units
 //   word 2   the entry
 //
 // An item never changes after its start bit is set. The header needs no checksum, because a reader believes
@@ -30,7 +30,7 @@ struct ItemHeader {
     std::uint32_t generation = 0;
     std::uint32_t entry_bytes = 0;
     std::uint64_t place_hash = 0;
-    std::uint16_t offset = 0;
+    std::uint16_t offset = 0;  // its lowest bits
 };
 
 [[nodiscard]] inline ItemHeader load_item_header(const Word* item) noexcept {
@@ -44,6 +44,11 @@ inline void store_item(Word* item, const ItemHeader& header, std::span<const std
     item[0].store(std::uint64_t{header.generation} << 32 | header.entry_bytes, word_store_order);
     item[1].store(header.place_hash << 16 | header.offset, word_store_order);
     write_words(entry, item + item_header_words);
+}
+
+// The bits of an item's offset that its header repeats.
+[[nodiscard]] inline std::uint16_t offset_mark(std::uint32_t offset) noexcept {
+    return static_cast<std::uint16_t>(offset);
 }
 
 [[nodiscard]] inline std::uint64_t units_for(std::size_t entry_bytes) noexcept {

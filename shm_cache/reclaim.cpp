@@ -96,9 +96,9 @@ bool Reclaimer::recycle(std::uint32_t block, BlockState state) noexcept {
 
 void Reclaimer::drop_items(BlockLife life) noexcept {
     std::uint64_t dropped = 0;
-    blocks_.for_each_start(life.block, [&](std::uint16_t offset) {
+    blocks_.for_each_start(life.block, [&](std::uint32_t offset) {
         const ItemHeader header = load_item_header(blocks_.item(life.block, offset));
-        if (header.generation != life.generation || header.offset != offset) return;
+        if (header.generation != life.generation || header.offset != offset_mark(offset)) return;
         dropped += index_.erase_item(header.place_hash, life, offset) ? 1 : 0;
     });
     processes_.count(Counter::evicted_items, dropped);

@@ -1,4 +1,4 @@
-// What a Segment is made of; shared by segment.cpp (its use) and segment_file.cpp (its coming and going).
+// What a Segment is made of; shared by segment_read.cpp, segment_write.cpp, segment.cpp and segment_file.cpp.
 #pragma once
 
 #include "shm_cache/block.hpp"
@@ -39,7 +39,7 @@ struct Segment::Impl {
     struct Place {
         Pin pin;
         BlockLife life;
-        std::uint16_t offset;
+        std::uint32_t offset;
     };
     std::optional<Place> reserve(std::uint64_t units) noexcept;
     std::optional<Place> reserve_in(BlockLife open, std::uint64_t units) noexcept;

@@ -1,7 +1,7 @@
 // Copies between shared memory that others may change at any moment and private memory, word by word.
 //
 // A racing copy must consist of atomic operations, or the race is undefined behaviour. What was copied may be
-// a mixture; the reader proves afterwards, by the block's generation, that it was not (segment.cpp):
+// a mixture; the reader proves afterwards, by the block's generation, that it was not (segment_read.cpp):
 //
 //   writer:  generation to odd ... release fence (before_write); relaxed stores
 //   reader:  relaxed loads; acquire fence (after_read); generation once more

@@ -219,11 +219,11 @@ TEST_F(ReclaimTest, HolesAndOrphansAreSkipped) {
     ProcessTable victim = other_process(5);
     for (int round = 0; round < 100; ++round) {
         const BlockLife open = blocks_.open_block();
-        if (const std::optional<std::uint16_t> hole = blocks_.reserve(open.block, 3);
+        if (const std::optional<std::uint32_t> hole = blocks_.reserve(open.block, 3);
             hole && round % 2 == 1) {
             const Bytes entry = oracle_entry(1'000'000, 1, 20);
             store_item(blocks_.item(open.block, *hole),
-                       {open.generation, static_cast<std::uint32_t>(60), 12345, *hole},
+                       {open.generation, static_cast<std::uint32_t>(60), 12345, offset_mark(*hole)},
                        std::span(entry).first(60));
             blocks_.mark_start(open.block, *hole);
         }
@@ -243,11 +243,11 @@ TEST_F(ReclaimTest, AStaleSlotIsAMiss) {
     const Index::Candidates candidates = index_.candidates(place_hash(hash));
     ASSERT_NE(candidates[0].load(), 0U);
     const BlockState state = blocks_.state(life.block);
-    // The same low bits of the generation, 65,536 recycles later.
-    ASSERT_TRUE(blocks_.change(life.block, state, {state.generation + (1U << 17), state.phase, {}}));
+    // The same low bits of the generation, 16,384 recycles later.
+    ASSERT_TRUE(blocks_.change(life.block, state, {state.generation + (1U << 15), state.phase, {}}));
     EXPECT_FALSE(look_up(segment_, 1).hit);
     // Recycled just now: even before anything was written.
-    ASSERT_TRUE(blocks_.change(life.block, {state.generation + (1U << 17), state.phase, {}},
+    ASSERT_TRUE(blocks_.change(life.block, {state.generation + (1U << 15), state.phase, {}},
                                {state.generation + 2, state.phase, {}}));
     EXPECT_FALSE(look_up(segment_, 1).hit);
     // And while it is being recycled.
@@ -274,9 +274,9 @@ TEST_F(ReclaimTest, ScrubbingClearsStaleSlotsAndNoOthers) {
 // Scrubbing goes around faster than a slot's generation bits.
 TEST_F(ReclaimTest, ScrubbingOutrunsTheGenerationBits) {
     std::vector<std::uint64_t> before;
-    const std::uint64_t recycles = 65536;
+    const std::uint64_t recycles = 16384;
     // share per recycle times the recycles before a wrap covers the index.
-    EXPECT_GE((geometry_.bucket_count / 32768 + 1) * recycles, geometry_.bucket_count);
+    EXPECT_GE((geometry_.bucket_count / 8192 + 1) * recycles, geometry_.bucket_count);
     auto* header = reinterpret_cast<SegmentHeader*>(base());
     const std::uint64_t cursor = header->scrub_cursor.load();
     fill(std::uint64_t{2} * blocks_.count());
