@@ -10,7 +10,15 @@ namespace tiercache {
 namespace {
 constexpr std::uint64_t clock_magic = 0x4b434f4c43524954;  // "TIRCLOCK"
 constexpr std::uint32_t clock_layout_version = 1;
-constexpr std::uint32_t max_slot_count = 1U << 24;
+
+// word := max(word, value)
+void raise(std::atomic<std::uint64_t>& word, std::uint64_t value) noexcept {
+    std::uint64_t seen = word.load(std::memory_order_relaxed);
+    while (seen < value &&
+           !word.compare_exchange_weak(seen, value, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
 }  // namespace
 
 // `valid_until_ns` is written several times a second: it keeps off the line of the rarely written words.
@@ -147,10 +155,7 @@ void ClockTable::begin_write(Tag tag) noexcept {
 
 void ClockTable::end_write(Tag tag, std::uint64_t clock) noexcept {
     ClockSlot& s = slot(tag);
-    std::uint64_t seen = s.version.load(std::memory_order_relaxed);
-    // Relaxed: published by the release below.
-    while (seen < clock && !s.version.compare_exchange_weak(seen, clock, std::memory_order_relaxed)) {
-    }
+    raise(s.version, clock);
     // Release: pairs with the reader's acquire of `writers`. Decrements of other writers continue this
     // release sequence, so a reader that sees 0 sees the version of each of them.
     s.writers.fetch_sub(1, std::memory_order_release);
@@ -159,6 +164,11 @@ void ClockTable::end_write(Tag tag, std::uint64_t clock) noexcept {
 void ClockTable::cancel_write(Tag tag) noexcept {
     // Release: continues the release sequence of concurrent writers of the slot.
     slot(tag).writers.fetch_sub(1, std::memory_order_release);
+}
+
+void ClockTable::raise_version(Tag tag, std::uint64_t clock) noexcept {
+    // The release of raise() pairs with the acquire of `version` in check_unleased.
+    raise(slot(tag).version, clock);
 }
 
 void ClockTable::restart(std::uint64_t epoch, std::uint64_t floor) noexcept {
@@ -180,11 +190,8 @@ void ClockTable::change_epoch(std::uint64_t epoch) noexcept {
 }
 
 void ClockTable::raise_floor(std::uint64_t floor) noexcept {
-    std::uint64_t seen = header_->floor.load(std::memory_order_relaxed);
-    // Release: pairs with the acquire of `floor` in check_unleased.
-    while (seen < floor && !header_->floor.compare_exchange_weak(seen, floor, std::memory_order_release,
-                                                                 std::memory_order_relaxed)) {
-    }
+    // The release of raise() pairs with the acquire of `floor` in check_unleased.
+    raise(header_->floor, floor);
 }
 
 void ClockTable::renew_lease(std::uint64_t valid_until_ns) noexcept {

@@ -54,6 +54,7 @@ struct ClockTableHeader;
 class ClockTable {
  public:
     static constexpr std::uint32_t default_slot_count = 65536;
+    static constexpr std::uint32_t max_slot_count = 1U << 24;
 
     ClockTable() = default;
 
@@ -95,6 +96,9 @@ class ClockTable {
     void begin_write(Tag tag) noexcept;
     void end_write(Tag tag, std::uint64_t clock) noexcept;
     void cancel_write(Tag tag) noexcept;
+
+    // For an authority whose changes are visible before it tells of them: there is nothing to announce.
+    void raise_version(Tag tag, std::uint64_t clock) noexcept;
 
     // A new life of the authority: entries with a lower stamp or another epoch are dead from here on, and
     // no transaction is in flight. The caller must be alone. The lease is left expired.

@@ -7,6 +7,8 @@
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/hash.hpp"
+#include "shm_cache/lease.hpp"
+#include "shm_cache/local_authority.hpp"
 #include "shm_cache/segment.hpp"
 
 namespace tiercache {
@@ -28,7 +30,10 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) no
 void place(Geometry& g) noexcept {
     const std::uint64_t bitmap_bytes = round_up(g.units_per_block(), 64) / 8;
     g.process_slots_at = round_up(sizeof(SegmentHeader), process_slot_bytes);
-    g.block_states_at = g.process_slots_at + (g.process_slots + 1ULL) * process_slot_bytes;
+    g.leases_at = g.process_slots_at + (g.process_slots + 1ULL) * process_slot_bytes;
+    g.local_clock_at = g.leases_at + g.lease_count * sizeof(LeaseWords);
+    g.local_clock_bytes = LocalAuthority::size_bytes(g.clock_slots);
+    g.block_states_at = g.local_clock_at + round_up(g.local_clock_bytes, cache_line_bytes);
     g.block_notes_at = round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
     g.block_note_bytes = cache_line_bytes + round_up(bitmap_bytes, cache_line_bytes);
     g.index_at = round_up(g.block_notes_at + g.block_count * g.block_note_bytes, 2 * cache_line_bytes);
@@ -46,6 +51,13 @@ std::uint64_t default_block_bytes(std::uint64_t size_bytes) noexcept {
     return std::clamp<std::uint64_t>(std::bit_floor(size_bytes / 16), block_bytes_min, block_bytes_max);
 }
 
+// One for each 256 KiB: who computes values at the same time is a matter of the load, and a larger segment is
+// for a larger one. Two keys on one lease only wait for, or compute beside, each other.
+std::uint32_t lease_count_for(std::uint64_t size_bytes) noexcept {
+    const std::uint64_t count = std::bit_floor(size_bytes >> 18);
+    return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(count, lease_count_min, lease_count_max));
+}
+
 Status bad_options(std::string message) { return {StatusCode::invalid_argument, std::move(message)}; }
 
 Status check_options(const SegmentOptions& options) {
@@ -61,13 +73,14 @@ Status check_options(const SegmentOptions& options) {
     if (options.process_slots == 0 || options.process_slots > process_slots_max) {
         return bad_options("a segment has 1 to " + std::to_string(process_slots_max) + " process slots");
     }
+    if (options.clock_slots != 0) return ClockTable::check_slot_count(options.clock_slots);
     return Status();
 }
 
 std::uint64_t checksum_of(const SegmentHeader& header) noexcept {
     const std::uint64_t words[] = {header.layout_version, header.process_slots, header.size_bytes,
                                    header.block_bytes,    header.block_count,   header.bucket_count,
-                                   header.lock_file};
+                                   header.lease_count,    header.clock_slots,   header.lock_file};
     return hash_bytes(std::as_bytes(std::span(words)));
 }
 
@@ -76,6 +89,9 @@ bool plausible(const Geometry& g) noexcept {
     return g.block_count >= block_count_min && g.block_count <= block_count_max &&
            std::has_single_bit(g.block_bytes) && g.block_bytes >= block_bytes_min &&
            g.block_bytes <= block_bytes_max && g.process_slots >= 1 && g.process_slots <= process_slots_max &&
+           std::has_single_bit(g.lease_count) && g.lease_count <= lease_count_max &&
+           (g.clock_slots == 0 ||
+            (std::has_single_bit(g.clock_slots) && g.clock_slots <= ClockTable::max_slot_count)) &&
            g.bucket_count >= 2 && g.bucket_count % 2 == 0 &&
            g.bucket_count <= g.size_bytes / cache_line_bytes;
 }
@@ -88,6 +104,8 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     g.size_bytes = options.size_bytes;
     g.block_bytes = options.block_bytes != 0 ? options.block_bytes : default_block_bytes(options.size_bytes);
     g.process_slots = options.process_slots;
+    g.lease_count = lease_count_for(options.size_bytes);
+    g.clock_slots = options.clock_slots;
     if (fit == Fit::fewer_process_slots) {
         const std::uint64_t affordable = options.size_bytes / 16 / process_slot_bytes;
         g.process_slots = static_cast<std::uint32_t>(
@@ -118,11 +136,14 @@ void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_fil
     header->layout_version = segment_layout_version;
     header->process_slots = g.process_slots;
     header->size_bytes = g.size_bytes;
-    header->block_bytes = g.block_bytes;
+    header->block_bytes = static_cast<std::uint32_t>(g.block_bytes);
     header->block_count = g.block_count;
     header->bucket_count = g.bucket_count;
+    header->lease_count = g.lease_count;
+    header->clock_slots = g.clock_slots;
     header->lock_file = lock_file;
     header->checksum = checksum_of(*header);
+    LocalAuthority::format({memory + g.local_clock_at, g.local_clock_bytes}, g.clock_slots);
     BlockTable(memory, g).format();
 }
 
@@ -164,9 +185,11 @@ Result<Geometry> read_geometry(const std::byte* memory, std::size_t bytes, std::
     Geometry g;
     g.size_bytes = header.size_bytes;
     g.block_bytes = header.block_bytes;
-    g.block_count = static_cast<std::uint32_t>(std::min<std::uint64_t>(header.block_count, UINT32_MAX));
+    g.block_count = header.block_count;
     g.bucket_count = header.bucket_count;
     g.process_slots = header.process_slots;
+    g.lease_count = header.lease_count;
+    g.clock_slots = header.clock_slots;
     lock_file = header.lock_file;
     const Status damaged(StatusCode::corrupt,
                          "the segment's header is damaged, or the object was cut short; remove the segment");

@@ -1,9 +1,11 @@
 // The segment's memory map, and the numbers that follow from it.
 //
-//   header | process slots | block states | block notes | index | blocks
+//   header | process slots | leases | local clock | block states | block notes | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
 //   process slots  per process: who it is, what it pins, what it counted   (process_table.hpp)
+//   leases         who computes a missing value                           (lease.hpp)
+//   local clock    the segment's own authority, where it has one          (local_authority.hpp)
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
 //   block notes    per block: how far it is filled, where items start      (block.hpp)
 //   index          buckets of one cache line                               (index.hpp)
@@ -38,6 +40,8 @@ inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block 
 inline constexpr std::size_t slots_per_bucket = 7;
 inline constexpr std::size_t process_slot_bytes = 256;
 inline constexpr std::uint32_t process_slots_max = (1U << 12) - 2;  // 12 bits of owner in a block state
+inline constexpr std::uint32_t lease_count_min = 16;
+inline constexpr std::uint32_t lease_count_max = 4096;
 
 // First bytes of the memory. The words up to `checksum` are written once, before `magic` says READY.
 struct SegmentHeader {
@@ -45,9 +49,11 @@ struct SegmentHeader {
     std::uint32_t layout_version;
     std::uint32_t process_slots;
     std::uint64_t size_bytes;
-    std::uint64_t block_bytes;
-    std::uint64_t block_count;
+    std::uint32_t block_bytes;
+    std::uint32_t block_count;
     std::uint64_t bucket_count;
+    std::uint32_t lease_count;
+    std::uint32_t clock_slots;
     std::uint64_t lock_file;  // inode of the lock file that belongs to it; 0 in caller-owned memory
     std::uint64_t checksum;   // of the words above but `magic`
 
@@ -64,8 +70,13 @@ struct Geometry {
     std::uint64_t bucket_count = 0;  // even: buckets come in pairs
     std::uint32_t block_count = 0;
     std::uint32_t process_slots = 0;  // those of attached processes; one more serves whoever formatted it
+    std::uint32_t lease_count = 0;    // a power of two
+    std::uint32_t clock_slots = 0;    // a power of two; 0: no local clock
     // Derived: offsets from the start of the memory.
     std::uint64_t process_slots_at = 0;
+    std::uint64_t leases_at = 0;
+    std::uint64_t local_clock_at = 0;
+    std::uint64_t local_clock_bytes = 0;
     std::uint64_t block_states_at = 0;
     std::uint64_t block_notes_at = 0;
     std::uint64_t block_note_bytes = 0;

@@ -29,6 +29,7 @@ struct SegmentOptions {
     std::size_t block_bytes = 0;                     // 0: 2 MiB, less in a small segment; a power of two
     std::size_t item_bytes_mean = 512;               // expected; sizes the index
     std::uint32_t process_slots = 256;               // how many processes may put() at once
+    std::uint32_t clock_slots = 0;                   // of the local clock, a power of two; 0: it has none
     mode_t mode = 0600;                              // of the shared-memory object
     // How long create() waits for another process that is making or removing the segment, before it answers
     // busy; 0: not at all. Making a large segment takes seconds.
