@@ -147,9 +147,9 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
     return end;
 }
 
-StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept {
-    if (bytes.size() < entry_header_bytes) return StatusCode::corrupt;
-    const std::byte* base = bytes.data();
+StatusCode decode_entry_head(std::span<const std::byte, entry_header_bytes> header,
+                             EntryHead& head) noexcept {
+    const std::byte* base = header.data();
     const auto magic = load<std::uint32_t>(base, 0);
     if (magic != entry_magic) {
         const bool other_version = (magic & magic_name_mask) == (entry_magic & magic_name_mask);
@@ -158,36 +158,48 @@ StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexc
     const auto flags = load<std::uint8_t>(base, at_flags);
     const auto format = load<std::uint8_t>(base, at_format);
     const auto data_class = load<std::uint8_t>(base, at_class);
-    const std::size_t tag_bytes = load<std::uint8_t>(base, at_tag_count) * sizeof(Tag);
-    const std::size_t key_length = load<std::uint32_t>(base, at_key_length);
-    const std::size_t raw_length = load<std::uint32_t>(base, at_raw_length);
-    const std::size_t stored_length = load<std::uint32_t>(base, at_stored_length);
+    head.tag_count = load<std::uint8_t>(base, at_tag_count);
+    head.key_length = load<std::uint32_t>(base, at_key_length);
+    head.raw_length = load<std::uint32_t>(base, at_raw_length);
+    head.stored_length = load<std::uint32_t>(base, at_stored_length);
 
     if ((flags & ~known_flags) != 0 || format > static_cast<std::uint8_t>(PayloadFormat::pg_tuples) ||
         data_class > static_cast<std::uint8_t>(DataClass::reference) ||
-        load<std::uint32_t>(base, at_zero) != 0 || key_length > max_entry_key_bytes ||
-        raw_length > max_entry_payload_bytes || stored_length > max_entry_payload_bytes) {
+        load<std::uint32_t>(base, at_zero) != 0 || head.key_length > max_entry_key_bytes ||
+        head.raw_length > max_entry_payload_bytes || head.stored_length > max_entry_payload_bytes) {
         return StatusCode::corrupt;
     }
     const bool compressed = (flags & entry_lz4) != 0;
-    if (compressed ? stored_length >= raw_length : stored_length != raw_length) return StatusCode::corrupt;
-    // No overflow: each length is at most 2^30.
-    const std::size_t total = entry_header_bytes + tag_bytes + key_length + stored_length;
-    if (total > bytes.size()) return StatusCode::corrupt;
+    if (compressed ? head.stored_length >= head.raw_length : head.stored_length != head.raw_length)
+        return StatusCode::corrupt;
 
-    view.fields.lifetime = {load<std::uint64_t>(base, at_received), load<std::uint32_t>(base, at_age),
+    head.fields.lifetime = {load<std::uint64_t>(base, at_received), load<std::uint32_t>(base, at_age),
                             load<std::uint32_t>(base, at_soft_ttl), load<std::uint32_t>(base, at_hard_ttl)};
-    view.fields.epoch = load<std::uint64_t>(base, at_epoch);
-    view.fields.stamp = load<std::uint64_t>(base, at_stamp);
-    view.fields.flags = flags;
-    view.fields.format = static_cast<PayloadFormat>(format);
-    view.fields.data_class = static_cast<DataClass>(data_class);
-    view.fields.fill_cost_us = load<std::uint32_t>(base, at_fill_cost);
+    head.fields.epoch = load<std::uint64_t>(base, at_epoch);
+    head.fields.stamp = load<std::uint64_t>(base, at_stamp);
+    head.fields.flags = flags;
+    head.fields.format = static_cast<PayloadFormat>(format);
+    head.fields.data_class = static_cast<DataClass>(data_class);
+    head.fields.fill_cost_us = load<std::uint32_t>(base, at_fill_cost);
+    head.checksum = load<std::uint64_t>(base, at_checksum);
+    return StatusCode::ok;
+}
+
+StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept {
+    if (bytes.size() < entry_header_bytes) return StatusCode::corrupt;
+    EntryHead head;
+    const StatusCode code = decode_entry_head(bytes.first<entry_header_bytes>(), head);
+    if (code != StatusCode::ok) return code;
+    const std::size_t tag_bytes = head.tag_count * sizeof(Tag);
+    // No overflow: each length is at most 2^30.
+    const std::size_t total = entry_header_bytes + tag_bytes + head.key_length + head.stored_length;
+    if (total > bytes.size()) return StatusCode::corrupt;
+    view.fields = head.fields;
     view.tags = TagList(bytes.subspan(entry_header_bytes, tag_bytes));
-    view.key = bytes.subspan(entry_header_bytes + tag_bytes, key_length);
-    view.stored_payload = bytes.subspan(entry_header_bytes + tag_bytes + key_length, stored_length);
-    view.raw_length = static_cast<std::uint32_t>(raw_length);
-    view.checksum = load<std::uint64_t>(base, at_checksum);
+    view.key = bytes.subspan(entry_header_bytes + tag_bytes, head.key_length);
+    view.stored_payload = bytes.subspan(entry_header_bytes + tag_bytes + head.key_length, head.stored_length);
+    view.raw_length = head.raw_length;
+    view.checksum = head.checksum;
     view.bytes = bytes.first(total);
     return StatusCode::ok;
 }
@@ -209,17 +221,23 @@ bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> ke
 
 bool entry_checksum_ok(const EntryView& view) noexcept { return checksum_of(view.bytes) == view.checksum; }
 
-StatusCode read_payload(const EntryView& view, std::span<std::byte> out) noexcept {
-    if (out.size() < view.raw_length) return StatusCode::no_space;
-    if (!view.compressed()) {
-        if (view.raw_length > 0) std::memcpy(out.data(), view.stored_payload.data(), view.raw_length);
+StatusCode read_value(std::span<const std::byte> stored, bool compressed, std::uint32_t raw_length,
+                      std::span<std::byte> out) noexcept {
+    if (out.size() < raw_length) return StatusCode::no_space;
+    if (!compressed) {
+        if (stored.size() != raw_length) return StatusCode::corrupt;
+        if (raw_length > 0) std::memcpy(out.data(), stored.data(), raw_length);
         return StatusCode::ok;
     }
-    const int written = LZ4_decompress_safe(
-        reinterpret_cast<const char*>(view.stored_payload.data()), reinterpret_cast<char*>(out.data()),
-        static_cast<int>(view.stored_payload.size()), static_cast<int>(view.raw_length));
-    const bool whole = written >= 0 && static_cast<std::uint32_t>(written) == view.raw_length;
+    const int written =
+        LZ4_decompress_safe(reinterpret_cast<const char*>(stored.data()), reinterpret_cast<char*>(out.data()),
+                            static_cast<int>(stored.size()), static_cast<int>(raw_length));
+    const bool whole = written >= 0 && static_cast<std::uint32_t>(written) == raw_length;
     return whole ? StatusCode::ok : StatusCode::corrupt;
+}
+
+StatusCode read_payload(const EntryView& view, std::span<std::byte> out) noexcept {
+    return read_value(view.stored_payload, view.compressed(), view.raw_length, out);
 }
 
 void set_entry_lifetime(std::span<std::byte> entry, const EntryLifetime& lifetime) noexcept {

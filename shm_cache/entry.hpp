@@ -126,6 +126,18 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
 // Does not read the payload. Never allocates. Errors: corrupt, version_mismatch; both without a message.
 [[nodiscard]] StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept;
 
+// What an entry's header says, checked in itself as decode_entry() does; nothing of what follows it is read.
+struct EntryHead {
+    EntryFields fields;
+    std::uint32_t tag_count = 0;
+    std::uint32_t key_length = 0;
+    std::uint32_t raw_length = 0;
+    std::uint32_t stored_length = 0;
+    std::uint64_t checksum = 0;
+};
+[[nodiscard]] StatusCode decode_entry_head(std::span<const std::byte, entry_header_bytes> header,
+                                           EntryHead& head) noexcept;
+
 // Where the key lies in an entry, by the entry's first bytes alone; `offset` is a multiple of 8. The bytes
 // may be anything: the caller checks the range against the entry's length.
 struct EntryKeyRange {
@@ -143,6 +155,9 @@ struct EntryKeyRange {
 // Writes the payload, decompressed, to `out` (raw_length bytes or more). Errors: corrupt, no_space.
 // Call it on bytes that nobody else can change meanwhile: a private copy.
 [[nodiscard]] StatusCode read_payload(const EntryView& view, std::span<std::byte> out) noexcept;
+// The same for stored bytes that came without their entry (Segment::get_value()).
+[[nodiscard]] StatusCode read_value(std::span<const std::byte> stored, bool compressed,
+                                    std::uint32_t raw_length, std::span<std::byte> out) noexcept;
 
 // Replaces the lifetime (and, by the second form, the class) of an encoded entry and its checksum; this is
 // how an entry is handed from tier to tier. `entry` is one whole entry that decode_entry() accepted.

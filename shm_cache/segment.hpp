@@ -19,6 +19,7 @@
 #include <string>
 #include <type_traits>
 
+#include "shm_cache/entry.hpp"
 #include "shm_cache/hash.hpp"
 #include "shm_cache/status.hpp"
 
@@ -62,6 +63,16 @@ struct CopyTarget {
     void* context;
 };
 
+// What get_value() found.
+struct ValueRead {
+    EntryFields fields;
+    std::uint32_t raw_length = 0;  // of the value, decompressed
+    std::size_t tag_count = 0;
+    std::span<std::byte> stored;  // in the caller's target; compressed when fields.flags has entry_lz4
+
+    [[nodiscard]] bool compressed() const noexcept { return (fields.flags & entry_lz4) != 0; }
+};
+
 class Segment {
  public:
     // A segment of its own shared-memory object. create: already_exists when there is one of that name; busy
@@ -95,6 +106,19 @@ class Segment {
     // no allocation of ours.
     [[nodiscard]] std::span<std::byte> get(const KeyHash& hash, std::span<const std::byte> key,
                                            CopyTarget target) noexcept;
+
+    // Reads the value of `key` and nothing else: the stored payload goes to `target`, its tags to the front
+    // of `tags`, the rest to `read`. The way of those who need no whole entry: a third less bytes to copy, no
+    // checksum. What came back is what some put() of exactly this key was given; read_value() decompresses
+    // it. Not judged: expiry and freshness. Errors, all without a message: not_found; no_space (`target` had
+    // no room for it); `read` is then unspecified.
+    [[nodiscard]] StatusCode get_value(const KeyHash& hash, std::span<const std::byte> key,
+                                       std::span<Tag, max_entry_tags> tags, CopyTarget target,
+                                       ValueRead& read) noexcept;
+    // The same with a buffer of fixed size, without a call through a pointer.
+    [[nodiscard]] StatusCode get_value(const KeyHash& hash, std::span<const std::byte> key,
+                                       std::span<Tag, max_entry_tags> tags, std::span<std::byte> buffer,
+                                       ValueRead& read) noexcept;
 
     // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
     // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is

@@ -31,6 +31,16 @@ struct Segment::Impl {
                    std::span<std::byte>& entry) const noexcept;
     Copy find(const KeyHash& hash, std::span<const std::byte> key, CopyTarget target,
               std::span<std::byte>& entry) noexcept;
+    // The same of a value: the item's fields, tags and stored bytes.
+    template <class Reserve>
+    Copy copy_value(const Slot& slot, std::uint64_t placed, std::span<const std::byte> key,
+                    std::span<Tag, max_entry_tags> tags, Reserve reserve, ValueRead& read) const noexcept;
+    template <class Reserve>
+    Copy find_value(const KeyHash& hash, std::span<const std::byte> key, std::span<Tag, max_entry_tags> tags,
+                    Reserve reserve, ValueRead& read) noexcept;
+    template <class Reserve>
+    StatusCode get_value(const KeyHash& hash, std::span<const std::byte> key,
+                         std::span<Tag, max_entry_tags> tags, Reserve reserve, ValueRead& read) noexcept;
     void note_hit(Word& word, std::uint64_t seen) noexcept;
 
     // ---- writing ----

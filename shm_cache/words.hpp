@@ -63,6 +63,19 @@ inline void read_words(const Word* from, std::byte* to, std::size_t size) noexce
     }
 }
 
+// As read_words(), from `skip` bytes after `from`.
+inline void read_bytes(const Word* from, std::size_t skip, std::byte* to, std::size_t size) noexcept {
+    from += skip / word_bytes;
+    if (const std::size_t into = skip % word_bytes; into > 0 && size > 0) {
+        const std::uint64_t word = (from++)->load(word_load_order);
+        const std::size_t first = size < word_bytes - into ? size : word_bytes - into;
+        std::memcpy(to, reinterpret_cast<const std::byte*>(&word) + into, first);
+        to += first;
+        size -= first;
+    }
+    read_words(from, to, size);
+}
+
 // `to` has room for size rounded up to whole words; the last one is filled with zeros.
 inline void write_words(std::span<const std::byte> from, Word* to) noexcept {
     const std::size_t whole = from.size() / word_bytes;

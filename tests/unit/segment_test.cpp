@@ -73,6 +73,64 @@ TEST_F(SegmentTest, AnEntryWithTagsComesBackWithThem) {
     EXPECT_TRUE(std::ranges::equal(segment_.get(hash_key(key), key, copy_to(buffer)), entry));
 }
 
+TEST_F(SegmentTest, AValueComesWithoutItsEntry) {
+    std::array<Tag, max_entry_tags> tags{};
+    for (std::size_t length = 0; length < 3000; length += 1 + length / 30) {
+        Bytes payload = payload_of(length, 3, length);
+        payload.resize(length);
+        std::vector<Tag> put_tags(length % 5);
+        for (std::size_t i = 0; i < put_tags.size(); ++i) put_tags[i] = mix(i);
+        EntryFields fields;
+        fields.lifetime = {.received_at_ns = 5, .age_ms = 6, .soft_ttl_ms = 7, .hard_ttl_ms = 8};
+        fields.epoch = length % 3;
+        fields.stamp = length % 2 * 77;
+        fields.fill_cost_us = 9;
+        fields.data_class = DataClass::reference;
+        const Bytes key = key_of(length);
+        ASSERT_TRUE(segment_.put(entry_of(key, payload, fields, put_tags)).ok());
+        std::array<std::byte, 3000> buffer;
+        ValueRead read;
+        ASSERT_EQ(segment_.get_value(hash_key(key), key, tags, buffer, read), StatusCode::ok) << length;
+        EXPECT_EQ(read.stored.data(), buffer.data());
+        EXPECT_TRUE(std::ranges::equal(read.stored, payload)) << length;
+        EXPECT_EQ(read.raw_length, length);
+        EXPECT_TRUE(std::ranges::equal(std::span(tags).first(read.tag_count), put_tags));
+        EXPECT_EQ(read.fields.lifetime, fields.lifetime);
+        EXPECT_EQ(read.fields.epoch, fields.epoch);
+        EXPECT_EQ(read.fields.stamp, fields.stamp);
+        EXPECT_EQ(read.fields.fill_cost_us, 9U);
+        EXPECT_EQ(read.fields.data_class, DataClass::reference);
+    }
+}
+
+TEST_F(SegmentTest, AValueIsRefusedWhereItDoesNotFitAndMissedWhereItIsNot) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 100)).ok());
+    std::array<Tag, max_entry_tags> tags{};
+    std::array<std::byte, 99> small;
+    ValueRead read;
+    const Bytes key = key_of(1);
+    const Bytes other = key_of(2);
+    EXPECT_EQ(segment_.get_value(hash_key(key), key, tags, small, read), StatusCode::no_space);
+    EXPECT_EQ(segment_.get_value(hash_key(other), other, tags, small, read), StatusCode::not_found);
+    // Another key of the same hash, if there were one.
+    EXPECT_EQ(segment_.get_value(hash_key(key), other, tags, small, read), StatusCode::not_found);
+}
+
+TEST_F(SegmentTest, ACompressedValueIsReadAsItWas) {
+    const Bytes payload(3000, std::byte{'x'});
+    const Bytes key = key_of(1);
+    ASSERT_TRUE(segment_.put(entry_of(key, payload)).ok());
+    std::array<Tag, max_entry_tags> tags{};
+    Bytes buffer;
+    ValueRead read;
+    ASSERT_EQ(segment_.get_value(hash_key(key), key, tags, copy_to(buffer), read), StatusCode::ok);
+    ASSERT_TRUE(read.compressed());
+    ASSERT_LT(read.stored.size(), payload.size());
+    Bytes raw(read.raw_length);
+    ASSERT_EQ(read_value(read.stored, read.compressed(), read.raw_length, raw), StatusCode::ok);
+    EXPECT_EQ(raw, payload);
+}
+
 TEST_F(SegmentTest, APutReplacesTheOlderEntryOfItsKey) {
     for (std::uint64_t sequence = 0; sequence < 500; ++sequence) {
         ASSERT_TRUE(segment_.put(oracle_entry(1, sequence, 16 + sequence)).ok());
