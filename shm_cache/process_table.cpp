@@ -207,6 +207,12 @@ Owner ProcessTable::self() noexcept {
     return {static_cast<std::uint16_t>(slot), static_cast<std::uint16_t>(incarnation_of(identity))};
 }
 
+bool ProcessTable::is_self(const Owner& owner) noexcept {
+    // Acquire: as in own_slot(). Before the slot is looked at: a forked child has none.
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    return slot >= 0 && slot == owner.slot && self() == owner;
+}
+
 bool ProcessTable::dead(const Owner& owner) noexcept {
     if (owner.slot >= count_) return true;  // overwritten: nobody's
     const std::uint64_t identity = slots_[owner.slot].identity.load(std::memory_order_seq_cst);

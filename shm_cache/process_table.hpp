@@ -108,6 +108,8 @@ class ProcessTable {
 
     // This process, as the owner of a block in reclamation. Only after claim_slot().
     [[nodiscard]] Owner self() noexcept;
+    // Is it this process, and not the parent that forked it?
+    [[nodiscard]] bool is_self(const Owner& owner) noexcept;
     // Proven dead; it will never touch the block again.
     [[nodiscard]] bool dead(const Owner& owner) noexcept;
 

@@ -22,6 +22,10 @@ void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> e
     });
 }
 
+LeaseTable& Segment::leases() noexcept { return impl_->leases; }
+
+LocalAuthority& Segment::local_authority() noexcept { return impl_->authority; }
+
 SegmentStats Segment::stats() const noexcept {
     const Impl& s = *impl_;
     SegmentStats stats;

@@ -73,6 +73,9 @@ struct ValueRead {
     [[nodiscard]] bool compressed() const noexcept { return (fields.flags & entry_lz4) != 0; }
 };
 
+class LeaseTable;
+class LocalAuthority;
+
 class Segment {
  public:
     // A segment of its own shared-memory object. create: already_exists when there is one of that name; busy
@@ -137,6 +140,11 @@ class Segment {
     void for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const;
 
     [[nodiscard]] SegmentStats stats() const noexcept;
+
+    // Who computes what is missing (lease.hpp). As long as the Segment.
+    [[nodiscard]] LeaseTable& leases() noexcept;
+    // The segment's own clock (local_authority.hpp); not valid where SegmentOptions::clock_slots was 0.
+    [[nodiscard]] LocalAuthority& local_authority() noexcept;
 
     // Does the name still lead to this segment? Always true for caller-owned memory.
     [[nodiscard]] bool still_current() const noexcept;

@@ -4,6 +4,8 @@
 #include "shm_cache/block.hpp"
 #include "shm_cache/index.hpp"
 #include "shm_cache/layout.hpp"
+#include "shm_cache/lease.hpp"
+#include "shm_cache/local_authority.hpp"
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/reclaim.hpp"
 #include "shm_cache/segment.hpp"
@@ -13,7 +15,12 @@ namespace tiercache {
 
 struct Segment::Impl {
     Impl(std::byte* base, const Geometry& g, ProcessTable table)
-        : geometry(g), blocks(base, g), index(base, g, blocks), processes(std::move(table)) {}
+        : geometry(g),
+          blocks(base, g),
+          index(base, g, blocks),
+          processes(std::move(table)),
+          leases(base, g, processes),
+          authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)) {}
 
     Geometry geometry;
     BlockTable blocks;
@@ -22,6 +29,8 @@ struct Segment::Impl {
     SharedMemory memory;  // empty for caller-owned memory
     std::string name;
     ProcessTable processes;
+    LeaseTable leases;
+    LocalAuthority authority;  // none where the segment has no local clock
 
     // ---- reading ----
     enum class Copy { whole, torn, other, no_room };
