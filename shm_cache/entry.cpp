@@ -82,6 +82,44 @@ std::size_t store_payload(std::span<const std::byte> payload, std::span<std::byt
     return payload.size();
 }
 
+StatusCode decode_entry_head(std::span<const std::byte, entry_header_bytes> header,
+                             EntryHead& head) noexcept {
+    const std::byte* base = header.data();
+    const auto magic = load<std::uint32_t>(base, 0);
+    if (magic != entry_magic) {
+        const bool other_version = (magic & magic_name_mask) == (entry_magic & magic_name_mask);
+        return other_version ? StatusCode::version_mismatch : StatusCode::corrupt;
+    }
+    const auto flags = load<std::uint8_t>(base, at_flags);
+    const auto format = load<std::uint8_t>(base, at_format);
+    const auto data_class = load<std::uint8_t>(base, at_class);
+    head.tag_count = load<std::uint8_t>(base, at_tag_count);
+    head.key_length = load<std::uint32_t>(base, at_key_length);
+    head.raw_length = load<std::uint32_t>(base, at_raw_length);
+    head.stored_length = load<std::uint32_t>(base, at_stored_length);
+
+    if ((flags & ~known_flags) != 0 || format > static_cast<std::uint8_t>(PayloadFormat::pg_tuples) ||
+        data_class > static_cast<std::uint8_t>(DataClass::reference) ||
+        load<std::uint32_t>(base, at_zero) != 0 || head.key_length > max_entry_key_bytes ||
+        head.raw_length > max_entry_payload_bytes || head.stored_length > max_entry_payload_bytes) {
+        return StatusCode::corrupt;
+    }
+    const bool compressed = (flags & entry_lz4) != 0;
+    if (compressed ? head.stored_length >= head.raw_length : head.stored_length != head.raw_length)
+        return StatusCode::corrupt;
+
+    head.fields.lifetime = {load<std::uint64_t>(base, at_received), load<std::uint32_t>(base, at_age),
+                            load<std::uint32_t>(base, at_soft_ttl), load<std::uint32_t>(base, at_hard_ttl)};
+    head.fields.epoch = load<std::uint64_t>(base, at_epoch);
+    head.fields.stamp = load<std::uint64_t>(base, at_stamp);
+    head.fields.flags = flags;
+    head.fields.format = static_cast<PayloadFormat>(format);
+    head.fields.data_class = static_cast<DataClass>(data_class);
+    head.fields.fill_cost_us = load<std::uint32_t>(base, at_fill_cost);
+    head.checksum = load<std::uint64_t>(base, at_checksum);
+    return StatusCode::ok;
+}
+
 }  // namespace
 
 std::uint32_t EntryLifetime::age_ms_at(std::uint64_t now_ns) const noexcept {
@@ -130,59 +168,16 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
     const std::size_t stored = store_payload(payload, out.subspan(end), flags);
     end += stored;
 
-    store(base, 0, entry_magic);
-    store_lifetime(base, fields.lifetime);
-    store(base, at_epoch, fields.epoch);
-    store(base, at_stamp, fields.stamp);
-    store(base, at_flags, flags);
-    store(base, at_format, fields.format);
-    store(base, at_class, fields.data_class);
-    store(base, at_tag_count, static_cast<std::uint8_t>(tags.size()));
-    store(base, at_fill_cost, fields.fill_cost_us);
-    store(base, at_key_length, static_cast<std::uint32_t>(key.size()));
-    store(base, at_raw_length, static_cast<std::uint32_t>(payload.size()));
-    store(base, at_stored_length, static_cast<std::uint32_t>(stored));
-    store(base, at_zero, std::uint32_t{0});
-    store(base, at_checksum, checksum_of(out.first(end)));
-    return end;
-}
-
-StatusCode decode_entry_head(std::span<const std::byte, entry_header_bytes> header,
-                             EntryHead& head) noexcept {
-    const std::byte* base = header.data();
-    const auto magic = load<std::uint32_t>(base, 0);
-    if (magic != entry_magic) {
-        const bool other_version = (magic & magic_name_mask) == (entry_magic & magic_name_mask);
-        return other_version ? StatusCode::version_mismatch : StatusCode::corrupt;
-    }
-    const auto flags = load<std::uint8_t>(base, at_flags);
-    const auto format = load<std::uint8_t>(base, at_format);
-    const auto data_class = load<std::uint8_t>(base, at_class);
-    head.tag_count = load<std::uint8_t>(base, at_tag_count);
-    head.key_length = load<std::uint32_t>(base, at_key_length);
-    head.raw_length = load<std::uint32_t>(base, at_raw_length);
-    head.stored_length = load<std::uint32_t>(base, at_stored_length);
-
-    if ((flags & ~known_flags) != 0 || format > static_cast<std::uint8_t>(PayloadFormat::pg_tuples) ||
-        data_class > static_cast<std::uint8_t>(DataClass::reference) ||
-        load<std::uint32_t>(base, at_zero) != 0 || head.key_length > max_entry_key_bytes ||
-        head.raw_length > max_entry_payload_bytes || head.stored_length > max_entry_payload_bytes) {
-        return StatusCode::corrupt;
-    }
-    const bool compressed = (flags & entry_lz4) != 0;
-    if (compressed ? head.stored_length >= head.raw_length : head.stored_length != head.raw_length)
-        return StatusCode::corrupt;
-
-    head.fields.lifetime = {load<std::uint64_t>(base, at_received), load<std::uint32_t>(base, at_age),
-                            load<std::uint32_t>(base, at_soft_ttl), load<std::uint32_t>(base, at_hard_ttl)};
-    head.fields.epoch = load<std::uint64_t>(base, at_epoch);
-    head.fields.stamp = load<std::uint64_t>(base, at_stamp);
+    EntryHead head{fields,
+                   static_cast<std::uint32_t>(tags.size()),
+                   static_cast<std::uint32_t>(key.size()),
+                   static_cast<std::uint32_t>(payload.size()),
+                   static_cast<std::uint32_t>(stored),
+                   0};
     head.fields.flags = flags;
-    head.fields.format = static_cast<PayloadFormat>(format);
-    head.fields.data_class = static_cast<DataClass>(data_class);
-    head.fields.fill_cost_us = load<std::uint32_t>(base, at_fill_cost);
-    head.checksum = load<std::uint64_t>(base, at_checksum);
-    return StatusCode::ok;
+    write_entry_header(head, out.first<entry_header_bytes>());
+    seal_entry(out.first(end));
+    return end;
 }
 
 StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept {
@@ -204,19 +199,31 @@ StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexc
     return StatusCode::ok;
 }
 
-EntryKeyRange entry_key_range(std::span<const std::byte, entry_header_bytes> header) noexcept {
-    return {entry_header_bytes + load<std::uint8_t>(header.data(), at_tag_count) * sizeof(Tag),
-            load<std::uint32_t>(header.data(), at_key_length)};
+void write_entry_header(const EntryHead& head, std::span<std::byte, entry_header_bytes> out) noexcept {
+    std::byte* base = out.data();
+    store(base, 0, entry_magic);
+    store_lifetime(base, head.fields.lifetime);
+    store(base, at_checksum, head.checksum);
+    store(base, at_epoch, head.fields.epoch);
+    store(base, at_stamp, head.fields.stamp);
+    store(base, at_flags, head.fields.flags);
+    store(base, at_format, head.fields.format);
+    store(base, at_class, head.fields.data_class);
+    store(base, at_tag_count, static_cast<std::uint8_t>(head.tag_count));
+    store(base, at_fill_cost, head.fields.fill_cost_us);
+    store(base, at_key_length, head.key_length);
+    store(base, at_raw_length, head.raw_length);
+    store(base, at_stored_length, head.stored_length);
+    store(base, at_zero, std::uint32_t{0});
 }
 
+void seal_entry(std::span<std::byte> entry) noexcept { store(entry.data(), at_checksum, checksum_of(entry)); }
+
 bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept {
-    if (bytes.size() < entry_header_bytes) return false;
-    const EntryKeyRange range = entry_key_range(bytes.first<entry_header_bytes>());
-    // No overflow: the offset is small, the lengths have 32 bits.
-    const std::size_t total =
-        range.offset + range.length + load<std::uint32_t>(bytes.data(), at_stored_length);
-    return total == bytes.size() && range.length == key.size() &&
-           (key.empty() || std::memcmp(bytes.data() + range.offset, key.data(), key.size()) == 0);
+    EntryView view;
+    return decode_entry(bytes, view) == StatusCode::ok && view.bytes.size() == bytes.size() &&
+           view.key.size() == key.size() &&
+           (key.empty() || std::memcmp(view.key.data(), key.data(), key.size()) == 0);
 }
 
 bool entry_checksum_ok(const EntryView& view) noexcept { return checksum_of(view.bytes) == view.checksum; }
@@ -242,7 +249,7 @@ StatusCode read_payload(const EntryView& view, std::span<std::byte> out) noexcep
 
 void set_entry_lifetime(std::span<std::byte> entry, const EntryLifetime& lifetime) noexcept {
     store_lifetime(entry.data(), lifetime);
-    store(entry.data(), at_checksum, checksum_of(entry));
+    seal_entry(entry);
 }
 
 void set_entry_lifetime(std::span<std::byte> entry, const EntryLifetime& lifetime,

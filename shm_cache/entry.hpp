@@ -126,7 +126,7 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
 // Does not read the payload. Never allocates. Errors: corrupt, version_mismatch; both without a message.
 [[nodiscard]] StatusCode decode_entry(std::span<const std::byte> bytes, EntryView& view) noexcept;
 
-// What an entry's header says, checked in itself as decode_entry() does; nothing of what follows it is read.
+// What an entry's first bytes say; for those who make an entry of parts that they have already.
 struct EntryHead {
     EntryFields fields;
     std::uint32_t tag_count = 0;
@@ -135,18 +135,12 @@ struct EntryHead {
     std::uint32_t stored_length = 0;
     std::uint64_t checksum = 0;
 };
-[[nodiscard]] StatusCode decode_entry_head(std::span<const std::byte, entry_header_bytes> header,
-                                           EntryHead& head) noexcept;
+// Writes the header and nothing after it. The head is believed.
+void write_entry_header(const EntryHead& head, std::span<std::byte, entry_header_bytes> out) noexcept;
+// Gives a whole entry the checksum of its bytes.
+void seal_entry(std::span<std::byte> entry) noexcept;
 
-// Where the key lies in an entry, by the entry's first bytes alone; `offset` is a multiple of 8. The bytes
-// may be anything: the caller checks the range against the entry's length.
-struct EntryKeyRange {
-    std::size_t offset = 0;
-    std::size_t length = 0;
-};
-[[nodiscard]] EntryKeyRange entry_key_range(std::span<const std::byte, entry_header_bytes> header) noexcept;
-
-// Are `bytes`, by their lengths, exactly one entry, and of this key? Less work than decode_entry().
+// Are `bytes` exactly one entry, and of this key?
 [[nodiscard]] bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept;
 
 // Is each byte what encode_entry() or set_entry_lifetime() left? For bytes that crossed a network or a disk.

@@ -1,6 +1,10 @@
 // Hashes of keys and tags: XXH3 (xxhash.com), never used as the only proof that two keys are equal.
 #pragma once
 
+// Compiled into the caller: a call costs as much as the hash of a short key.
+#ifndef XXH_INLINE_ALL
+#define XXH_INLINE_ALL
+#endif
 #include <xxhash.h>
 
 #include <cstddef>

@@ -23,22 +23,15 @@ Index::Index(std::byte* memory, const Geometry& geometry, const BlockTable& bloc
 bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std::byte> key) const noexcept {
     if (slot.tag != slot_tag(hash) || slot.block >= blocks_.count()) return false;
     const BlockState state = blocks_.state(slot.block);
-    if (!slot.current(state) || !fits_block(geometry_, slot.offset, entry_header_bytes)) return false;
+    if (!slot.current(state) || !header_fits_block(geometry_, slot.offset)) return false;
     const Word* item = blocks_.item(slot.block, slot.offset);
     const ItemHeader header = load_item_header(item);
-    if (header.generation != state.generation || header.offset != offset_mark(slot.offset) ||
-        header.place_hash != place_hash(hash) || !fits_block(geometry_, slot.offset, header.entry_bytes)) {
+    if (!names_item(geometry_, header, state.generation, slot.offset) ||
+        header.place_hash != place_hash(hash) || !has_key(item, header, key)) {
         return false;
     }
-    std::array<std::byte, entry_header_bytes> head;
-    read_words(item + item_header_words, head.data(), head.size());
-    const EntryKeyRange range = entry_key_range(head);
-    // The key begins at a whole word: entry.hpp's header and tags are whole words.
-    static_assert(entry_header_bytes % word_bytes == 0 && sizeof(Tag) == word_bytes);
-    if (range.length != key.size() || range.offset + range.length > header.entry_bytes) return false;
-    const bool equal = equals_words(item + item_header_words + range.offset / word_bytes, key);
     after_read();
-    return equal && blocks_.generation_after_read(slot.block) == state.generation;
+    return blocks_.generation_after_read(slot.block) == state.generation;
 }
 
 bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,

@@ -78,6 +78,7 @@ class Index {
         Word& operator[](std::size_t i) const noexcept {
             return i < slots_per_bucket ? first_->slots[i] : second_->slots[i - slots_per_bucket];
         }
+        [[nodiscard]] Bucket& bucket(std::size_t i) const noexcept { return i == 0 ? *first_ : *second_; }
 
      private:
         Bucket* first_;

@@ -1,12 +1,16 @@
-// An item: 16 bytes of header and one whole entry, at a multiple of unit_bytes in a block.
+// An item: an entry as it lies in a block, packed, at a multiple of unit_bytes.
 //
-//   word 0   generation of the block 32 | bytes of the entry 32
+//   word 0   generation of the block 32 | hard_ttl_ms 32
 //   word 1   place hash 48 | lowest 16 bits of the own offset in units
-//   word 2   the entry
+//   word 2   key length 20 | stored length 22 | tag count 8 | flags 4 | format 2 | class 2 | extras 6
+//   word 3   received_at_ns
+//            one word for each extra that the item has (ItemExtra), in the order of their bits
+//            tags (8 bytes each), key, stored value; zeros up to the next unit
 //
-// An item never changes after its start bit is set. The header needs no checksum, because a reader believes
-// none of it: the generation must be the block's, the offset the one it came by, the place hash the key's,
-// the length must fit the block and be what the entry's own lengths add up to, and the key is compared.
+// Nothing of an entry is lost: what has no word here has its default value. An item never changes after its
+// start bit is set. The header needs no checksum, because a reader believes none of it: the generation must
+// be the block's, the offset the one it came by, the place hash the key's, the lengths must fit the block,
+// and the key is compared.
 #pragma once
 
 #include <cstddef>
@@ -19,51 +23,194 @@
 
 namespace tiercache {
 
-inline constexpr std::size_t item_header_words = 2;
+inline constexpr std::size_t item_header_words = 4;
 inline constexpr std::size_t item_header_bytes = item_header_words * word_bytes;
+static_assert(item_header_bytes == item_bytes_min);
+static_assert(unit_bytes == word_bytes);
+
+inline constexpr std::size_t item_key_bytes_max = (std::size_t{1} << 20) - 1;
+inline constexpr std::size_t item_stored_bytes_max = (std::size_t{1} << 22) - 1;
+
+// Words that an item has only when they say something.
+enum ItemExtra : std::uint8_t {
+    item_epoch = 1,
+    item_stamp = 2,
+    item_refresh = 4,    // soft_ttl_ms 32 | fill_cost_us 32; else never, and 0
+    item_age = 8,        // age_ms 32 | raw length 32; else 0, and the stored length
+    item_checksum = 16,  // of the entry that the item was made of; else it is computed when one is made again
+};
 
 // The upper 48 bits of a key's hash: they choose the bucket. The lower 16 are the tag in the index slot, so
 // a reader that found tag and place hash equal has compared 64 bits before it looks at the key.
 [[nodiscard]] inline std::uint64_t place_hash(const KeyHash& hash) noexcept { return hash.low >> 16; }
-
-struct ItemHeader {
-    std::uint32_t generation = 0;
-    std::uint32_t entry_bytes = 0;
-    std::uint64_t place_hash = 0;
-    std::uint16_t offset = 0;  // its lowest bits
-};
-
-[[nodiscard]] inline ItemHeader load_item_header(const Word* item) noexcept {
-    const std::uint64_t first = item[0].load(word_load_order);
-    const std::uint64_t second = item[1].load(word_load_order);
-    return {static_cast<std::uint32_t>(first >> 32), static_cast<std::uint32_t>(first), second >> 16,
-            static_cast<std::uint16_t>(second)};
-}
-
-inline void store_item(Word* item, const ItemHeader& header, std::span<const std::byte> entry) noexcept {
-    item[0].store(std::uint64_t{header.generation} << 32 | header.entry_bytes, word_store_order);
-    item[1].store(header.place_hash << 16 | header.offset, word_store_order);
-    write_words(entry, item + item_header_words);
-}
 
 // The bits of an item's offset that its header repeats.
 [[nodiscard]] inline std::uint16_t offset_mark(std::uint32_t offset) noexcept {
     return static_cast<std::uint16_t>(offset);
 }
 
-[[nodiscard]] inline std::uint64_t units_for(std::size_t entry_bytes) noexcept {
-    return (item_header_bytes + entry_bytes + unit_bytes - 1) / unit_bytes;
+// What the first four words say; offsets are in bytes from the item's start. The lengths are as large as
+// their bits allow until fits_block() has bounded them.
+struct ItemHeader {
+    std::uint32_t generation = 0;
+    std::uint32_t hard_ttl_ms = ttl_never_ms;
+    std::uint64_t place_hash = 0;
+    std::uint64_t received_at_ns = 0;
+    std::uint32_t key_length = 0;
+    std::uint32_t stored_length = 0;
+    std::uint16_t offset = 0;  // its lowest bits
+    std::uint8_t tag_count = 0;
+    std::uint8_t flags = 0;  // EntryFlags
+    std::uint8_t format = 0;
+    std::uint8_t data_class = 0;
+    std::uint8_t extras = 0;
+
+    [[nodiscard]] std::size_t tags_at() const noexcept {
+        // How many of the low four bits are set, for each value of them, a hexadecimal digit each.
+        constexpr std::uint64_t bits_set = 0x4332322132212110;
+        const std::size_t words = (bits_set >> (extras & 15) * 4 & 15) + (extras >> 4 & 1);
+        return item_header_bytes + words * word_bytes;
+    }
+    [[nodiscard]] std::size_t key_at() const noexcept { return tags_at() + tag_count * sizeof(Tag); }
+    [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length; }
+    [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length; }
+    [[nodiscard]] std::uint64_t units() const noexcept { return (bytes() + unit_bytes - 1) / unit_bytes; }
+    // Of the entry that the item stands for.
+    [[nodiscard]] std::size_t entry_bytes() const noexcept {
+        return bytes() - tags_at() + entry_header_bytes;
+    }
+};
+
+[[nodiscard]] inline ItemHeader load_item_header(const Word* item) noexcept {
+    const std::uint64_t first = item[0].load(word_load_order);
+    const std::uint64_t second = item[1].load(word_load_order);
+    const std::uint64_t third = item[2].load(word_load_order);
+    ItemHeader h;
+    h.generation = static_cast<std::uint32_t>(first >> 32);
+    h.hard_ttl_ms = static_cast<std::uint32_t>(first);
+    h.place_hash = second >> 16;
+    h.offset = static_cast<std::uint16_t>(second);
+    h.key_length = static_cast<std::uint32_t>(third >> 44);
+    h.stored_length = static_cast<std::uint32_t>(third >> 22 & item_stored_bytes_max);
+    h.tag_count = static_cast<std::uint8_t>(third >> 14);
+    h.flags = static_cast<std::uint8_t>(third >> 10 & 15);
+    h.format = static_cast<std::uint8_t>(third >> 8 & 3);
+    h.data_class = static_cast<std::uint8_t>(third >> 6 & 3);
+    h.extras = static_cast<std::uint8_t>(third & 63);
+    h.received_at_ns = item[3].load(word_load_order);
+    return h;
 }
 
-[[nodiscard]] inline std::size_t entry_bytes_max(const Geometry& geometry) noexcept {
-    return geometry.block_bytes - item_header_bytes;
-}
-
-// Can an entry of this length lie at `offset`?
+// Does an item of this header fit the block that it lies in at `offset`?
 [[nodiscard]] inline bool fits_block(const Geometry& geometry, std::uint32_t offset,
-                                     std::uint32_t entry_bytes) noexcept {
-    return entry_bytes >= entry_header_bytes && offset < geometry.units_per_block() &&
-           entry_bytes <= geometry.block_bytes - offset * unit_bytes - item_header_bytes;
+                                     const ItemHeader& header) noexcept {
+    return offset < geometry.units_per_block() &&
+           header.bytes() <= geometry.block_bytes - offset * unit_bytes;
+}
+// May a header be read at `offset`?
+[[nodiscard]] inline bool header_fits_block(const Geometry& geometry, std::uint32_t offset) noexcept {
+    return offset + item_header_bytes / unit_bytes <= geometry.units_per_block();
+}
+
+// Is it, by its header, the item of that generation and place? All that follows is then what a put() left,
+// as long as the block's generation stays.
+[[nodiscard]] inline bool names_item(const Geometry& geometry, const ItemHeader& header,
+                                     std::uint32_t generation, std::uint32_t offset) noexcept {
+    return header.generation == generation && header.offset == offset_mark(offset) &&
+           fits_block(geometry, offset, header);
+}
+
+// Has the item this key? Only after names_item().
+[[nodiscard]] inline bool has_key(const Word* item, const ItemHeader& header,
+                                  std::span<const std::byte> key) noexcept {
+    return header.key_length == key.size() && equals_words(item + header.key_at() / word_bytes, key);
+}
+
+// Until when an item may be used, on the host's monotonic clock; UINT64_MAX: for ever.
+[[nodiscard]] inline std::uint64_t expires_at_ns(std::uint64_t received_at_ns,
+                                                 std::uint32_t hard_ttl_ms) noexcept {
+    if (hard_ttl_ms == ttl_never_ms) return UINT64_MAX;
+    const std::uint64_t ttl_ns = std::uint64_t{hard_ttl_ms} * 1'000'000;
+    return received_at_ns > UINT64_MAX - ttl_ns ? UINT64_MAX : received_at_ns + ttl_ns;
+}
+[[nodiscard]] inline std::uint64_t item_expires_at_ns(const Word* item) noexcept {
+    return expires_at_ns(item[3].load(word_load_order),
+                         static_cast<std::uint32_t>(item[0].load(word_load_order)));
+}
+
+// Copies a whole item to another place, whose generation and offset its header gets.
+inline void copy_item(const Word* from, Word* to, std::uint64_t units, std::uint32_t generation,
+                      std::uint16_t offset) noexcept {
+    to[0].store(std::uint64_t{generation} << 32 | static_cast<std::uint32_t>(from[0].load(word_load_order)),
+                word_store_order);
+    to[1].store(from[1].load(word_load_order) >> 16 << 16 | offset, word_store_order);
+    for (std::uint64_t i = 2; i < units; ++i) to[i].store(from[i].load(word_load_order), word_store_order);
+}
+
+// What an item is made of. Borrows everything.
+struct ItemContent {
+    EntryFields fields;
+    std::span<const std::byte> tags;
+    std::span<const std::byte> key;
+    std::span<const std::byte> stored;
+    std::uint32_t raw_length = 0;
+    bool sealed = false;  // it comes from an entry, whose checksum is kept
+    std::uint64_t checksum = 0;
+
+    static ItemContent of(const EntryView& entry) noexcept;
+    // All but generation, place hash and offset. Only when storable().
+    [[nodiscard]] ItemHeader header() const noexcept;
+    // Are all lengths such that an item can say them?
+    [[nodiscard]] bool storable() const noexcept;
+};
+
+// Writes the item; `header` is content.header(), complete.
+void store_item(Word* item, const ItemHeader& header, const ItemContent& content) noexcept;
+
+// The fields of an item, its raw length, and the checksum where it has one (else 0).
+struct ItemFields {
+    EntryFields fields;
+    std::uint32_t raw_length = 0;
+    std::uint64_t checksum = 0;
+};
+inline void load_item_fields(const Word* item, const ItemHeader& header, ItemFields& out) noexcept {
+    const Word* extra = item + item_header_words;
+    EntryFields& fields = out.fields;
+    fields = {};
+    fields.lifetime.received_at_ns = header.received_at_ns;
+    fields.lifetime.hard_ttl_ms = header.hard_ttl_ms;
+    fields.flags = header.flags;
+    fields.format = static_cast<PayloadFormat>(header.format);
+    fields.data_class = static_cast<DataClass>(header.data_class);
+    out.raw_length = header.stored_length;
+    out.checksum = 0;
+    if (header.extras == 0) return;
+    if ((header.extras & item_epoch) != 0) fields.epoch = (extra++)->load(word_load_order);
+    if ((header.extras & item_stamp) != 0) fields.stamp = (extra++)->load(word_load_order);
+    if ((header.extras & item_refresh) != 0) {
+        const std::uint64_t word = (extra++)->load(word_load_order);
+        fields.lifetime.soft_ttl_ms = static_cast<std::uint32_t>(word >> 32);
+        fields.fill_cost_us = static_cast<std::uint32_t>(word);
+    }
+    if ((header.extras & item_age) != 0) {
+        const std::uint64_t word = (extra++)->load(word_load_order);
+        fields.lifetime.age_ms = static_cast<std::uint32_t>(word >> 32);
+        out.raw_length = static_cast<std::uint32_t>(word);
+    }
+    if ((header.extras & item_checksum) != 0) out.checksum = extra->load(word_load_order);
+}
+
+// Can an entry have these lengths and flags? Nothing else of a header can be wrong.
+[[nodiscard]] inline bool plausible(const ItemHeader& header, std::uint32_t raw_length) noexcept {
+    return (header.flags & entry_lz4) != 0
+               ? header.stored_length < raw_length && raw_length <= max_entry_payload_bytes
+               : header.stored_length == raw_length;
+}
+
+// The most an entry may have to be stored as one item, whatever its extras.
+[[nodiscard]] inline std::size_t entry_bytes_max(const Geometry& geometry) noexcept {
+    constexpr std::size_t extras_max = 5;
+    return geometry.block_bytes - item_header_bytes - extras_max * word_bytes + entry_header_bytes;
 }
 
 }  // namespace tiercache

@@ -31,7 +31,7 @@ inline constexpr std::size_t cache_line_bytes = 64;
 // Items start at multiples of a unit. 18 bits of offset in an index slot reach 2 MiB, the largest block.
 inline constexpr std::size_t unit_bytes = 8;
 inline constexpr unsigned offset_bits = 18;
-inline constexpr std::size_t item_bytes_min = 16;  // an item's header may be read where this much is left
+inline constexpr std::size_t item_bytes_min = 32;  // an item's header may be read where this much is left
 inline constexpr std::size_t block_bytes_min = 1024;
 inline constexpr std::size_t block_bytes_max = unit_bytes << offset_bits;
 inline constexpr std::uint32_t block_count_min = 4;

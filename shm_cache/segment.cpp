@@ -16,7 +16,7 @@ void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> e
     impl_->index.for_each([&](const Slot& slot) {
         std::span<std::byte> bytes;
         EntryView view;
-        const bool whole = impl_->copy_item(slot, nullptr, target, bytes) == Impl::Copy::whole &&
+        const bool whole = impl_->copy_entry(slot, target, bytes) == ReadResult::whole &&
                            decode_entry(bytes, view) == StatusCode::ok && view.bytes.size() == bytes.size();
         return !whole || visit(context, bytes);
     });
@@ -38,11 +38,11 @@ SegmentStats Segment::stats() const noexcept {
         stats.free_blocks += s.blocks.state(b).phase == BlockPhase::free ? 1 : 0;
     }
     s.index.for_each([&](const Slot& slot) {
-        if (!fits_block(s.geometry, slot.offset, entry_header_bytes)) return true;
+        if (!header_fits_block(s.geometry, slot.offset)) return true;
         const ItemHeader header = load_item_header(s.blocks.item(slot.block, slot.offset));
-        if (!fits_block(s.geometry, slot.offset, header.entry_bytes)) return true;
+        if (!fits_block(s.geometry, slot.offset, header)) return true;
         ++stats.items;
-        stats.item_bytes += units_for(header.entry_bytes) * unit_bytes;
+        stats.item_bytes += header.units() * unit_bytes;
         return true;
     });
     stats.hits = s.processes.sum(Counter::hits);

@@ -105,7 +105,8 @@ class Segment {
     ~Segment();
 
     // Copies the entry of `key` to `target` and returns its bytes; empty when there is none. The bytes are
-    // one whole entry that some put() of exactly this key was given. About 100 ns; no lock, no system call,
+    // one whole entry that some put() of exactly this key was given, its checksum too; that of a put_value()
+    // is computed here. About 100 ns; no lock, no system call,
     // no allocation of ours.
     [[nodiscard]] std::span<std::byte> get(const KeyHash& hash, std::span<const std::byte> key,
                                            CopyTarget target) noexcept;
@@ -127,6 +128,13 @@ class Segment {
     // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is
     // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on).
     Status put(std::span<const std::byte> entry) noexcept;
+
+    // Stores a value without making an entry of it first; the counterpart of get_value(). `stored` is as long
+    // as `raw_length` says, or less and compressed by LZ4, which fields.flags then tells. `hash` is the
+    // key's. Errors as put(); invalid_argument also for lengths that contradict the flags.
+    Status put_value(const KeyHash& hash, std::span<const std::byte> key, std::span<const Tag> tags,
+                     const EntryFields& fields, std::span<const std::byte> stored,
+                     std::uint32_t raw_length) noexcept;
 
     // Takes the entry of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;

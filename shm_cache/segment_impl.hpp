@@ -13,6 +13,9 @@
 
 namespace tiercache {
 
+// `whole`: it is what a put() left there. `torn`: its block was recycled meanwhile. `other`: no such item.
+enum class ReadResult { whole, torn, other, no_room };
+
 struct Segment::Impl {
     Impl(std::byte* base, const Geometry& g, ProcessTable table)
         : geometry(g),
@@ -33,27 +36,27 @@ struct Segment::Impl {
     LocalAuthority authority;  // none where the segment has no local clock
 
     // ---- reading ----
-    enum class Copy { whole, torn, other, no_room };
-    // Copies the entry of the item that `slot` names. `whole`: it is what a put() left there; with a
-    // `placed`, also of a key with that place hash. `other`: there is no such item.
-    Copy copy_item(const Slot& slot, const std::uint64_t* placed, CopyTarget target,
-                   std::span<std::byte>& entry) const noexcept;
-    Copy find(const KeyHash& hash, std::span<const std::byte> key, CopyTarget target,
-              std::span<std::byte>& entry) noexcept;
-    // The same of a value: the item's fields, tags and stored bytes.
-    template <class Reserve>
-    Copy copy_value(const Slot& slot, std::uint64_t placed, std::span<const std::byte> key,
-                    std::span<Tag, max_entry_tags> tags, Reserve reserve, ValueRead& read) const noexcept;
-    template <class Reserve>
-    Copy find_value(const KeyHash& hash, std::span<const std::byte> key, std::span<Tag, max_entry_tags> tags,
-                    Reserve reserve, ValueRead& read) noexcept;
-    template <class Reserve>
-    StatusCode get_value(const KeyHash& hash, std::span<const std::byte> key,
-                         std::span<Tag, max_entry_tags> tags, Reserve reserve, ValueRead& read) noexcept;
+    struct Wanted {
+        std::uint64_t place_hash;
+        std::span<const std::byte> key;
+    };
+    // Looks at the item that `slot` names, of the key that is wanted or of any, and has `take` copy what it
+    // needs of it: take(item, header, fields), which answers whole or no_room. What was taken counts only
+    // when this answers whole.
+    template <class Take>
+    ReadResult read_item(const Slot& slot, const Wanted* wanted, Take take) const noexcept;
+    // The same for the item that the index has of a key; counts hits and misses.
+    template <class Take>
+    ReadResult find_once(const KeyHash& hash, const Wanted& wanted, Take take) noexcept;
+    template <class Take>
+    StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take take) noexcept;
+    ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;
     void note_hit(Word& word, std::uint64_t seen) noexcept;
 
     // ---- writing ----
-    Status store(const KeyHash& hash, const EntryView& entry) noexcept;
+    // The other flags are for entries that no tier keeps.
+    static constexpr unsigned storable_flags = entry_lz4 | entry_negative;
+    Status store(const KeyHash& hash, const ItemContent& content) noexcept;
     // The block that takes new items; pinned, OPEN, with `units` reserved at `offset`.
     struct Place {
         Pin pin;

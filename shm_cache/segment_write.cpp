@@ -53,21 +53,24 @@ std::optional<Segment::Impl::Place> Segment::Impl::reserve(std::uint64_t units) 
     return std::nullopt;
 }
 
-Status Segment::Impl::store(const KeyHash& hash, const EntryView& entry) noexcept {
-    std::optional<Place> place = reserve(units_for(entry.bytes.size()));
+Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noexcept {
+    if (!content.storable()) return Status(StatusCode::too_large);
+    ItemHeader header = content.header();
+    if (header.entry_bytes() > entry_bytes_max(geometry)) return Status(StatusCode::too_large);
+    std::optional<Place> place = reserve(header.units());
     if (!place) return Status(StatusCode::no_space);
     const BlockLife life = place->life;
+    header.generation = life.generation;
+    header.place_hash = place_hash(hash);
+    header.offset = offset_mark(place->offset);
     // Pairs with after_read(): the generation of the life before was odd before any of these words changed.
     before_write();
-    store_item(blocks.item(life.block, place->offset),
-               {life.generation, static_cast<std::uint32_t>(entry.bytes.size()), place_hash(hash),
-                offset_mark(place->offset)},
-               entry.bytes);
+    store_item(blocks.item(life.block, place->offset), header, content);
     blocks.mark_start(life.block, place->offset);
     const Slot slot{slot_tag(hash), Slot::slot_generation(life.generation),
                     static_cast<std::uint16_t>(life.block), place->offset, 0};
     bool displaced = false;
-    if (!index.publish(hash, entry.key, slot, displaced)) return Status(StatusCode::no_space);
+    if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
     if (displaced) processes.count(Counter::evicted_items);
     return Status();
 }
@@ -77,13 +80,26 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
     const StatusCode decoded = decode_entry(entry, view);
     Status status(decoded);
     if (decoded == StatusCode::ok) {
-        if ((view.fields.flags & entry_no_store) != 0) {
-            status = Status(StatusCode::invalid_argument);
-        } else if (view.bytes.size() > entry_bytes_max(impl_->geometry)) {
-            status = Status(StatusCode::too_large);
-        } else {
-            status = impl_->store(hash_key(view.key), view);
-        }
+        status = (view.fields.flags & ~Impl::storable_flags) != 0
+                     ? Status(StatusCode::invalid_argument)
+                     : impl_->store(hash_key(view.key), ItemContent::of(view));
+    }
+    impl_->processes.count(status.ok() ? Counter::puts : Counter::put_failures);
+    return status;
+}
+
+Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, std::span<const Tag> tags,
+                          const EntryFields& fields, std::span<const std::byte> stored,
+                          std::uint32_t raw_length) noexcept {
+    const bool compressed = (fields.flags & entry_lz4) != 0;
+    Status status;
+    if ((fields.flags & ~Impl::storable_flags) != 0 ||
+        (compressed ? stored.size() >= raw_length : stored.size() != raw_length)) {
+        status = Status(StatusCode::invalid_argument);
+    } else if (tags.size() > max_entry_tags || raw_length > max_entry_payload_bytes) {
+        status = Status(StatusCode::too_large);
+    } else {
+        status = impl_->store(hash, {fields, std::as_bytes(tags), key, stored, raw_length});
     }
     impl_->processes.count(status.ok() ? Counter::puts : Counter::put_failures);
     return status;

@@ -50,8 +50,28 @@ inline void after_read() noexcept {
     if constexpr (!without_fences) std::atomic_thread_fence(std::memory_order_acquire);
 }
 
-// `from` has size rounded up to whole words.
-inline void read_words(const Word* from, std::byte* to, std::size_t size) noexcept {
+// ---- bytes out of and into shared memory -------------------------------------------------------------
+//
+// By words, as the language wants it; or, where compiler and machine allow, by vector and string
+// instructions, which the language knows nothing of: for them the argument above is made by the machine's
+// memory order (x86: loads in order, stores in order), and the fences still hold the compiler. Both touch
+// only the words that hold the bytes asked for.
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+inline constexpr bool copy_by_vectors = !without_fences;
+#else
+inline constexpr bool copy_by_vectors = false;
+#endif
+
+inline void read_by_words(const Word* from, std::size_t skip, std::byte* to, std::size_t size) noexcept {
+    from += skip / word_bytes;
+    if (const std::size_t into = skip % word_bytes; into > 0 && size > 0) {
+        const std::uint64_t word = (from++)->load(word_load_order);
+        const std::size_t first = size < word_bytes - into ? size : word_bytes - into;
+        std::memcpy(to, reinterpret_cast<const std::byte*>(&word) + into, first);
+        to += first;
+        size -= first;
+    }
     const std::size_t whole = size / word_bytes;
     for (std::size_t i = 0; i < whole; ++i) {
         const std::uint64_t word = from[i].load(word_load_order);
@@ -63,45 +83,115 @@ inline void read_words(const Word* from, std::byte* to, std::size_t size) noexce
     }
 }
 
-// As read_words(), from `skip` bytes after `from`.
-inline void read_bytes(const Word* from, std::size_t skip, std::byte* to, std::size_t size) noexcept {
-    from += skip / word_bytes;
-    if (const std::size_t into = skip % word_bytes; into > 0 && size > 0) {
-        const std::uint64_t word = (from++)->load(word_load_order);
-        const std::size_t first = size < word_bytes - into ? size : word_bytes - into;
-        std::memcpy(to, reinterpret_cast<const std::byte*>(&word) + into, first);
-        to += first;
-        size -= first;
+// Bytes of a first or last word that are not written keep what they were: only for space of one's own.
+inline void write_by_words(std::span<const std::byte> from, Word* to, std::size_t skip) noexcept {
+    std::size_t done = 0;
+    while (done < from.size()) {
+        Word& word = to[(skip + done) / word_bytes];
+        const std::size_t into = (skip + done) % word_bytes;
+        const std::size_t left = from.size() - done;
+        const std::size_t part = left < word_bytes - into ? left : word_bytes - into;
+        std::uint64_t bytes = part == word_bytes ? 0 : word.load(std::memory_order_relaxed);
+        std::memcpy(reinterpret_cast<std::byte*>(&bytes) + into, from.data() + done, part);
+        word.store(bytes, word_store_order);
+        done += part;
     }
-    read_words(from, to, size);
 }
 
-// `to` has room for size rounded up to whole words; the last one is filled with zeros.
-inline void write_words(std::span<const std::byte> from, Word* to) noexcept {
-    const std::size_t whole = from.size() / word_bytes;
-    for (std::size_t i = 0; i < whole; ++i) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, from.data() + i * word_bytes, word_bytes);
-        to[i].store(word, word_store_order);
+#if defined(__x86_64__)
+// From here on `rep movsb` is the faster.
+inline constexpr std::size_t string_copy_bytes = 1024;
+
+template <class T>
+inline void copy_one(const std::byte* from, std::byte* to) noexcept {
+    struct __attribute__((packed, may_alias)) Bytes {
+        T value;
+    };
+    T value;
+    if constexpr (sizeof(T) == 16) {
+        asm volatile("movdqu %1, %0" : "=x"(value) : "m"(*reinterpret_cast<const Bytes*>(from)));
+        asm volatile("movdqu %1, %0" : "=m"(*reinterpret_cast<Bytes*>(to)) : "x"(value));
+    } else if constexpr (sizeof(T) == 1) {
+        asm volatile("movb %1, %0" : "=q"(value) : "m"(*reinterpret_cast<const Bytes*>(from)));
+        asm volatile("movb %1, %0" : "=m"(*reinterpret_cast<Bytes*>(to)) : "q"(value));
+    } else {
+        asm volatile("mov %1, %0" : "=r"(value) : "m"(*reinterpret_cast<const Bytes*>(from)));
+        asm volatile("mov %1, %0" : "=m"(*reinterpret_cast<Bytes*>(to)) : "r"(value));
     }
-    if (const std::size_t rest = from.size() % word_bytes; rest > 0) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, from.data() + whole * word_bytes, rest);
-        to[whole].store(word, word_store_order);
+}
+
+// The first and the last T of the bytes, which may overlap: all of them when size <= 2 * sizeof(T).
+template <class T>
+inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) noexcept {
+    copy_one<T>(from, to);
+    copy_one<T>(from + size - sizeof(T), to + size - sizeof(T));
+}
+
+inline void copy_by_instructions(const std::byte* from, std::byte* to, std::size_t size) noexcept {
+    using Vector = long long __attribute__((vector_size(16)));
+    if (size >= string_copy_bytes) {
+        asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(size) : : "memory");
+    } else if (size >= sizeof(Vector)) {
+        std::size_t at = 0;
+        for (; at + 64 <= size; at += 64) {
+            copy_one<Vector>(from + at, to + at);
+            copy_one<Vector>(from + at + 16, to + at + 16);
+            copy_one<Vector>(from + at + 32, to + at + 32);
+            copy_one<Vector>(from + at + 48, to + at + 48);
+        }
+        for (; at + 16 < size; at += 16) copy_one<Vector>(from + at, to + at);
+        copy_one<Vector>(from + size - 16, to + size - 16);
+    } else if (size >= 8) {
+        copy_ends<std::uint64_t>(from, to, size);
+    } else if (size >= 4) {
+        copy_ends<std::uint32_t>(from, to, size);
+    } else {
+        for (std::size_t i = 0; i < size; ++i) copy_one<std::uint8_t>(from + i, to + i);
     }
+}
+#endif
+
+// The `size` bytes that begin `skip` bytes after `from`.
+inline void read_bytes(const Word* from, std::size_t skip, std::byte* to, std::size_t size) noexcept {
+#if defined(__x86_64__)
+    if constexpr (copy_by_vectors) {
+        copy_by_instructions(reinterpret_cast<const std::byte*>(from) + skip, to, size);
+        return;
+    }
+#endif
+    read_by_words(from, skip, to, size);
+}
+
+// To `skip` bytes after `to`. Only to space of one's own.
+inline void write_bytes(std::span<const std::byte> from, Word* to, std::size_t skip) noexcept {
+#if defined(__x86_64__)
+    if constexpr (copy_by_vectors) {
+        copy_by_instructions(from.data(), reinterpret_cast<std::byte*>(to) + skip, from.size());
+        return;
+    }
+#endif
+    write_by_words(from, to, skip);
 }
 
 // Are the bytes at `shared`, at this moment, those of `mine`? Reads size rounded up to whole words.
 inline bool equals_words(const Word* shared, std::span<const std::byte> mine) noexcept {
     const std::size_t whole = mine.size() / word_bytes;
+    std::uint64_t word = 0;
     for (std::size_t i = 0; i < whole; ++i) {
-        const std::uint64_t word = shared[i].load(word_load_order);
-        if (std::memcmp(&word, mine.data() + i * word_bytes, word_bytes) != 0) return false;
+        std::memcpy(&word, mine.data() + i * word_bytes, word_bytes);
+        if (shared[i].load(word_load_order) != word) return false;
     }
     const std::size_t rest = mine.size() % word_bytes;
     if (rest == 0) return true;
-    const std::uint64_t word = shared[whole].load(word_load_order);
-    return std::memcmp(&word, mine.data() + whole * word_bytes, rest) == 0;
+    word = 0;
+    if (whole > 0) {
+        // The last eight bytes, without those that were compared: no call for a few bytes.
+        std::memcpy(&word, mine.data() + mine.size() - word_bytes, word_bytes);
+        word >>= (word_bytes - rest) * 8;
+    } else {
+        for (std::size_t i = 0; i < rest; ++i) word |= std::to_integer<std::uint64_t>(mine[i]) << i * 8;
+    }
+    return ((shared[whole].load(word_load_order) ^ word) << (word_bytes - rest) * 8) == 0;
 }
 
 }  // namespace tiercache

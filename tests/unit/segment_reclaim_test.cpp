@@ -219,12 +219,16 @@ TEST_F(ReclaimTest, HolesAndOrphansAreSkipped) {
     ProcessTable victim = other_process(5);
     for (int round = 0; round < 100; ++round) {
         const BlockLife open = blocks_.open_block();
-        if (const std::optional<std::uint32_t> hole = blocks_.reserve(open.block, 3);
+        const Bytes key = key_of(1'000'000);
+        ItemContent content;
+        content.key = key;
+        ItemHeader header = content.header();
+        if (const std::optional<std::uint32_t> hole = blocks_.reserve(open.block, header.units());
             hole && round % 2 == 1) {
-            const Bytes entry = oracle_entry(1'000'000, 1, 20);
-            store_item(blocks_.item(open.block, *hole),
-                       {open.generation, static_cast<std::uint32_t>(60), 12345, offset_mark(*hole)},
-                       std::span(entry).first(60));
+            header.generation = open.generation;
+            header.place_hash = 12345;
+            header.offset = offset_mark(*hole);
+            store_item(blocks_.item(open.block, *hole), header, content);
             blocks_.mark_start(open.block, *hole);
         }
         for (int i = 0; i < 7; ++i) ASSERT_TRUE(segment_.put(oracle_entry(next_key_++, 1, 200)).ok());

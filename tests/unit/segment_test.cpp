@@ -103,6 +103,55 @@ TEST_F(SegmentTest, AValueComesWithoutItsEntry) {
     }
 }
 
+// Every combination of what an item may leave away comes back, by each way in and each way out.
+TEST_F(SegmentTest, NothingOfAnEntryIsLost) {
+    for (unsigned which = 0; which < 256; ++which) {
+        const auto has = [which](unsigned bit, auto value, auto otherwise) {
+            return (which >> bit & 1) != 0 ? value : otherwise;
+        };
+        EntryFields fields;
+        fields.lifetime.received_at_ns = has(0, UINT64_MAX, std::uint64_t{0});
+        fields.lifetime.hard_ttl_ms = has(1, 0U, ttl_never_ms);
+        fields.lifetime.soft_ttl_ms = has(2, 12345U, ttl_never_ms);
+        fields.lifetime.age_ms = has(3, UINT32_MAX, 0U);
+        fields.epoch = has(4, UINT64_MAX, std::uint64_t{0});
+        fields.stamp = has(5, std::uint64_t{1} << 63, std::uint64_t{0});
+        fields.fill_cost_us = has(6, UINT32_MAX, 0U);
+        fields.flags = has(7, entry_negative, EntryFlags{});
+        fields.format = static_cast<PayloadFormat>(which % 4);
+        fields.data_class = static_cast<DataClass>(which / 4 % 4);
+        const std::vector<Tag> tags(which % 3 == 0 ? which : 0, Tag{0x1234567890abcdef});
+        const Bytes key = key_of(which);
+        const Bytes payload = which % 2 == 0 ? Bytes(1500, std::byte{7}) : payload_of(which, 1, which);
+        const Bytes entry = entry_of(key, payload, fields, tags);
+        EntryView view;
+        ASSERT_EQ(decode_entry(entry, view), StatusCode::ok);
+        for (const bool as_value : {false, true}) {
+            const Status put = as_value ? segment_.put_value(hash_key(key), key, tags, view.fields,
+                                                             view.stored_payload, view.raw_length)
+                                        : segment_.put(entry);
+            ASSERT_TRUE(put.ok());
+            Bytes buffer;
+            EXPECT_TRUE(std::ranges::equal(segment_.get(hash_key(key), key, copy_to(buffer)), entry))
+                << which;
+            std::array<Tag, max_entry_tags> tags_out{};
+            ValueRead read;
+            ASSERT_EQ(segment_.get_value(hash_key(key), key, tags_out, copy_to(buffer), read),
+                      StatusCode::ok);
+            EXPECT_EQ(read.fields.lifetime, fields.lifetime);
+            EXPECT_EQ(read.fields.epoch, fields.epoch);
+            EXPECT_EQ(read.fields.stamp, fields.stamp);
+            EXPECT_EQ(read.fields.fill_cost_us, fields.fill_cost_us);
+            EXPECT_EQ(read.fields.flags, view.fields.flags);
+            EXPECT_EQ(read.fields.format, fields.format);
+            EXPECT_EQ(read.fields.data_class, fields.data_class);
+            EXPECT_EQ(read.raw_length, view.raw_length);
+            EXPECT_TRUE(std::ranges::equal(std::span(tags_out).first(read.tag_count), tags));
+            EXPECT_TRUE(std::ranges::equal(read.stored, view.stored_payload));
+        }
+    }
+}
+
 TEST_F(SegmentTest, AValueIsRefusedWhereItDoesNotFitAndMissedWhereItIsNot) {
     ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 100)).ok());
     std::array<Tag, max_entry_tags> tags{};
