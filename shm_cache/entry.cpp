@@ -66,9 +66,9 @@ std::uint64_t elapsed_ms(std::uint64_t since_ns, std::uint64_t now_ns) noexcept 
 
 // Stores the payload at `out`, compressed when that pays; returns the stored length and sets the LZ4 flag.
 std::size_t store_payload(std::span<const std::byte> payload, std::span<std::byte> out,
-                          std::uint8_t& flags) noexcept {
+                          Compression compression, std::uint8_t& flags) noexcept {
     flags &= static_cast<std::uint8_t>(~entry_lz4);
-    if (payload.size() > compress_above_bytes) {
+    if (compression == Compression::when_smaller && payload.size() > compress_above_bytes) {
         const auto limit = static_cast<int>(payload.size() - payload.size() / 8);
         const int written = LZ4_compress_default(reinterpret_cast<const char*>(payload.data()),
                                                  reinterpret_cast<char*>(out.data()),
@@ -150,7 +150,7 @@ std::size_t encoded_entry_bound(std::size_t tag_count, std::size_t key_bytes,
 
 Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag> tags,
                                  std::span<const std::byte> key, std::span<const std::byte> payload,
-                                 std::span<std::byte> out) {
+                                 std::span<std::byte> out, Compression compression) {
     if (tags.size() > max_entry_tags || key.size() > max_entry_key_bytes ||
         payload.size() > max_entry_payload_bytes) {
         return Status(StatusCode::too_large);
@@ -165,7 +165,7 @@ Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag>
     if (!key.empty()) std::memcpy(base + end, key.data(), key.size());
     end += key.size();
     std::uint8_t flags = fields.flags;
-    const std::size_t stored = store_payload(payload, out.subspan(end), flags);
+    const std::size_t stored = store_payload(payload, out.subspan(end), compression, flags);
     end += stored;
 
     EntryHead head{fields,

@@ -115,12 +115,15 @@ struct EntryView {
 [[nodiscard]] std::size_t encoded_entry_bound(std::size_t tag_count, std::size_t key_bytes,
                                               std::size_t payload_bytes) noexcept;
 
-// Writes an entry to the front of `out` and returns its length. Compresses a payload of more than 1 KiB when
-// that saves at least 1/8. `fields.flags`' LZ4 bit is set here, not by the caller.
-// Errors: too_large (tags, key or payload over their limits), no_space (`out` is too small).
+// `when_smaller`: a payload of more than 1 KiB, when that saves at least 1/8.
+enum class Compression : std::uint8_t { when_smaller, none };
+
+// Writes an entry to the front of `out` and returns its length. `fields.flags`' LZ4 bit is set here, not by
+// the caller. Errors: too_large (tags, key or payload over their limits), no_space (`out` is too small).
 Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag> tags,
                                  std::span<const std::byte> key, std::span<const std::byte> payload,
-                                 std::span<std::byte> out);
+                                 std::span<std::byte> out,
+                                 Compression compression = Compression::when_smaller);
 
 // Checks the structure of `bytes` and describes it in `view`; bytes after the entry's end are ignored.
 // Does not read the payload. Never allocates. Errors: corrupt, version_mismatch; both without a message.

@@ -1,0 +1,263 @@
+// How a SharedCache finds, judges and stores values; loading is in shared_cache_load.cpp.
+#include "shm_cache/shared_cache.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <vector>
+
+#include "shm_cache/monotonic_time.hpp"
+
+namespace tiercache {
+
+namespace {
+
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+constexpr std::size_t lz4_ratio_max = 255;
+// A thread keeps its buffer for the next put() up to this.
+constexpr std::size_t kept_buffer_bytes = std::size_t{1} << 20;
+
+// A 64th of the segment, up to 1 MiB: 65,536 slots.
+SegmentOptions with_clock(SegmentOptions options) noexcept {
+    if (options.clock_slots == 0) {
+        const std::size_t affordable = std::bit_floor(options.size_bytes / 64 / sizeof(ClockSlot));
+        options.clock_slots = static_cast<std::uint32_t>(
+            std::clamp<std::size_t>(affordable, 64, ClockTable::default_slot_count));
+    }
+    return options;
+}
+
+std::uint32_t ttl_ms(std::chrono::milliseconds ttl) noexcept {
+    const auto count = std::max<std::chrono::milliseconds::rep>(ttl.count(), 0);
+    return count >= ttl_never_ms ? ttl_never_ms : static_cast<std::uint32_t>(count);
+}
+
+CopyTarget copy_to(std::string& value) noexcept {
+    return {[](void* context, std::size_t bytes) noexcept -> std::byte* {
+                auto& to = *static_cast<std::string*>(context);
+                try {
+                    to.resize(bytes);
+                } catch (...) {
+                    return nullptr;  // no memory: nothing is found
+                }
+                return reinterpret_cast<std::byte*>(to.data());
+            },
+            &value};
+}
+
+// Decompresses what `read` found in `value`, in place of it.
+bool decompress(const ValueRead& read, std::string& value) noexcept {
+    if (read.raw_length / lz4_ratio_max > read.stored.size()) return false;  // damaged
+    try {
+        std::string raw(read.raw_length, '\0');
+        if (read_value(read.stored, true, read.raw_length, std::as_writable_bytes(std::span(raw))) !=
+            StatusCode::ok) {
+            return false;
+        }
+        value = std::move(raw);
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+Result<SharedCache> over(Result<Segment> segment) {
+    if (!segment.ok()) return segment.status();
+    return SharedCache(std::move(segment).value());
+}
+
+}  // namespace
+
+std::chrono::milliseconds Hit::age() const noexcept {
+    const std::uint64_t now = monotonic_ns();
+    return std::chrono::milliseconds(now > made_at_ns ? (now - made_at_ns) / ns_per_ms : 0);
+}
+
+// ---- opening -------------------------------------------------------------------------------------
+
+SharedCache::SharedCache(Segment segment) noexcept
+    : segment_(std::move(segment)), authority_(segment_.local_authority()) {}
+
+Result<SharedCache> SharedCache::create(const std::string& name, SegmentOptions options) {
+    return over(Segment::create(name, with_clock(options)));
+}
+Result<SharedCache> SharedCache::open(const std::string& name) { return over(Segment::open(name)); }
+Result<SharedCache> SharedCache::open_or_create(const std::string& name, SegmentOptions options) {
+    return over(Segment::open_or_create(name, with_clock(options)));
+}
+Status SharedCache::remove(const std::string& name) { return Segment::remove(name); }
+
+// ---- reading -------------------------------------------------------------------------------------
+
+SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag> tags,
+                                     std::chrono::milliseconds expired_for) const noexcept {
+    const EntryFields& fields = read.fields;
+    const EntryLifetime& lifetime = fields.lifetime;
+    Look result;
+    // A query's result in the same segment is not ours.
+    if (fields.format != PayloadFormat::opaque) return result;
+    // A value that was put without tags and without a stamp depends on nothing.
+    const bool stamped = fields.epoch != 0 || fields.stamp != 0 || !tags.empty();
+    if (stamped && !(authority_.valid() && authority_.fresh(tags, {fields.epoch, fields.stamp})))
+        return result;
+
+    result.judgement = (fields.flags & entry_negative) != 0 ? Judgement::negative : Judgement::fresh;
+    result.hit = {result.judgement == Judgement::negative ? Found::negative : Found::fresh, false,
+                  read.raw_length, lifetime.received_at_ns - lifetime.age_ms * ns_per_ms};
+    result.cost_us = fields.fill_cost_us;
+    if (lifetime.hard_ttl_ms == ttl_never_ms && lifetime.soft_ttl_ms == ttl_never_ms) return result;
+
+    // The coarse clock lags, so a little future is the past; more of it would never grow old.
+    const std::uint64_t now = monotonic_coarse_ns();
+    const std::uint64_t received = lifetime.received_at_ns;
+    if (received > now + 100 * coarse_error_ns) return {};
+    const std::uint64_t age = now > received ? now - received : 0;
+    if (lifetime.hard_ttl_ms != ttl_never_ms && age >= lifetime.hard_ttl_ms * ns_per_ms) {
+        const std::uint64_t late_ms = (age - lifetime.hard_ttl_ms * ns_per_ms) / ns_per_ms;
+        if (result.judgement == Judgement::negative || late_ms >= ttl_ms(expired_for)) return {};
+        result.judgement = Judgement::expired;
+        result.hit.found = Found::stale;
+    } else if (result.judgement == Judgement::fresh && lifetime.soft_ttl_ms != ttl_never_ms &&
+               age >= lifetime.soft_ttl_ms * ns_per_ms) {
+        result.judgement = Judgement::refresh_due;
+        result.hit.found = Found::stale;
+    }
+    return result;
+}
+
+SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
+                                    std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
+    std::array<Tag, max_entry_tags>
+        tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
+    if (segment_.get_value(hash, key, tags, copy_to(value), read) != StatusCode::ok) return {};
+    const Look look = judge(read, std::span(tags).first(read.tag_count), expired_for);
+    if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
+    return look;
+}
+
+Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
+    ValueRead read;
+    const Key bytes = bytes_of(key);
+    return find(hash_key(bytes), bytes, value, std::chrono::milliseconds(0), read).hit;
+}
+
+Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
+    ValueRead read;
+    const Key bytes = bytes_of(key);
+    const KeyHash hash = hash_key(bytes);
+    std::array<Tag, max_entry_tags>
+        tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
+    const StatusCode code = segment_.get_value(hash, bytes, tags, buffer, read);
+    if (code == StatusCode::ok && !read.compressed()) {
+        return judge(read, std::span(tags).first(read.tag_count), std::chrono::milliseconds(0)).hit;
+    }
+    if (code != StatusCode::ok && code != StatusCode::no_space) return {};
+    std::string value;
+    Hit hit = get(key, value);
+    if (!hit) return hit;
+    if (value.size() > buffer.size()) {
+        hit.found = Found::too_small;
+    } else {
+        std::ranges::copy(bytes_of(value), buffer.begin());
+    }
+    return hit;
+}
+
+std::optional<std::string> SharedCache::get(std::string_view key) {
+    std::string value;
+    if (!get(key, value)) return std::nullopt;
+    return value;
+}
+
+// ---- writing -------------------------------------------------------------------------------------
+
+Status SharedCache::store(Key key, Key value, const PutOptions& options, const LocalStamp& stamp,
+                          std::uint8_t flags, std::uint32_t age_ms) noexcept {
+    if (options.tags.too_many()) return Status(StatusCode::too_large);
+    EntryFields fields;
+    fields.lifetime = {monotonic_ns(), age_ms, ttl_ms(options.soft_ttl), ttl_ms(options.ttl)};
+    fields.epoch = stamp.epoch;
+    fields.stamp = stamp.clock;
+    fields.flags = flags;
+    fields.data_class = options.data_class;
+    fields.fill_cost_us = static_cast<std::uint32_t>(
+        std::clamp<std::chrono::microseconds::rep>(options.cost.count(), 0, UINT32_MAX));
+    const std::span<const Tag> tags = options.tags.span();
+    try {
+        thread_local std::vector<std::byte> buffer;
+        const std::size_t bound = encoded_entry_bound(tags.size(), key.size(), value.size());
+        if (buffer.size() < bound) buffer.resize(bound);
+        const Compression compression = options.compress ? Compression::when_smaller : Compression::none;
+        const Result<std::size_t> size = encode_entry(fields, tags, key, value, buffer, compression);
+        Status status = size.ok() ? segment_.put(std::span(buffer).first(*size)) : size.status();
+        if (buffer.size() > kept_buffer_bytes) std::vector<std::byte>().swap(buffer);
+        return status;
+    } catch (...) {
+        return Status(StatusCode::no_space);
+    }
+}
+
+Status SharedCache::check_tags(const Tags& tags) const noexcept {
+    return tags.empty() || authority_.valid() ? Status() : Status(StatusCode::invalid_argument);
+}
+
+Status SharedCache::put(std::string_view key, std::string_view value, const PutOptions& options) noexcept {
+    if (Status s = check_tags(options.tags); !s.ok()) return s;
+    // A value that depends on nothing needs no stamp, and is smaller without.
+    const LocalStamp now = options.tags.empty() ? LocalStamp{} : stamp();
+    return store(bytes_of(key), bytes_of(value), options, options.stamp.value_or(now), 0, 0);
+}
+
+Status SharedCache::put_negative(std::string_view key, const PutOptions& options) noexcept {
+    if (Status s = check_tags(options.tags); !s.ok()) return s;
+    const LocalStamp now = options.tags.empty() ? LocalStamp{} : stamp();
+    return store(bytes_of(key), {}, options, options.stamp.value_or(now), entry_negative, 0);
+}
+
+LocalStamp SharedCache::stamp() const noexcept {
+    return authority_.valid() ? authority_.stamp() : LocalStamp{};
+}
+
+bool SharedCache::erase(std::string_view key) noexcept {
+    return segment_.erase(hash_key(bytes_of(key)), bytes_of(key));
+}
+
+void SharedCache::invalidate(std::string_view tag) noexcept {
+    if (authority_.valid()) authority_.invalidate(tag_of(tag));
+}
+
+void SharedCache::clear() noexcept {
+    // First the values that are being loaded, so that none of them is put after the others are gone.
+    if (authority_.valid()) authority_.invalidate_all();
+    segment_.clear();
+}
+
+// ---- looking -------------------------------------------------------------------------------------
+
+void SharedCache::visit_values(VisitAny visit, void* context) const {
+    struct Walk {
+        const SharedCache* cache;
+        VisitAny visit;
+        void* context;
+        std::string value;
+    } walk{this, visit, context, {}};
+    segment_.for_each(
+        [](void* state, std::span<const std::byte> bytes) {
+            auto& w = *static_cast<Walk*>(state);
+            EntryView entry;
+            if (decode_entry(bytes, entry) != StatusCode::ok) return true;
+            std::array<Tag, max_entry_tags>
+                tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+            ValueRead read;
+            read.fields = entry.fields;
+            read.raw_length = entry.raw_length;
+            const Look look = w.cache->judge(read, entry.tags.copy_to(tags), std::chrono::milliseconds(0));
+            if (!look.hit) return true;
+            w.value.resize(entry.raw_length);
+            if (read_payload(entry, std::as_writable_bytes(std::span(w.value))) != StatusCode::ok)
+                return true;
+            return w.visit(w.context, entry.key, w.value, entry.fields);
+        },
+        &walk);
+}
+
+}  // namespace tiercache

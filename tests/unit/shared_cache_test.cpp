@@ -1,0 +1,378 @@
+// What a SharedCache promises to one process: get, put, tags, expiry, loading.
+#include "shm_cache/shared_cache.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace std::chrono_literals;
+using test::SegmentName;
+
+SegmentOptions small() {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{1} << 20;
+    options.process_slots = 32;
+    return options;
+}
+
+void sleep_for(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
+
+class SharedCacheTest : public ::testing::Test {
+ protected:
+    SharedCacheTest() : cache_(SharedCache::create(name_, small()).value()) {}
+    [[nodiscard]] Found found(std::string_view key) {
+        std::string value;
+        return cache_.get(key, value).found;
+    }
+
+    SegmentName name_;
+    SharedCache cache_;
+};
+
+TEST_F(SharedCacheTest, WhatWasPutIsGotInEveryForm) {
+    ASSERT_TRUE(cache_.put("key", "value").ok());
+    EXPECT_EQ(cache_.get("key"), "value");
+    EXPECT_EQ(cache_.get("other"), std::nullopt);
+    std::string value;
+    const Hit hit = cache_.get("key", value);
+    EXPECT_EQ(hit.found, Found::fresh);
+    EXPECT_EQ(hit.size, 5U);
+    EXPECT_LT(hit.age(), 5s);
+    std::array<std::byte, 5> buffer{};
+    EXPECT_TRUE(cache_.get("key", buffer));
+    EXPECT_EQ(buffer[4], std::byte{'e'});
+    std::array<std::byte, 4> smaller{};
+    const Hit no_room = cache_.get("key", smaller);
+    EXPECT_EQ(no_room.found, Found::too_small);
+    EXPECT_EQ(no_room.size, 5U);
+    EXPECT_TRUE(cache_.erase("key"));
+    EXPECT_FALSE(cache_.erase("key"));
+    EXPECT_EQ(cache_.get("key"), std::nullopt);
+}
+
+TEST_F(SharedCacheTest, AHitIntoAStringThatIsLargeEnoughDoesNotAllocate) {
+    ASSERT_TRUE(cache_.put("key", std::string(500, 'x')).ok());
+    std::string value;
+    value.reserve(1000);
+    const char* before = value.data();
+    ASSERT_TRUE(cache_.get("key", value));
+    EXPECT_EQ(value.data(), before);
+    EXPECT_EQ(value, std::string(500, 'x'));
+}
+
+TEST_F(SharedCacheTest, ValuesOfAllSizesAndBytes) {
+    for (std::size_t size = 0; size < 60'000; size += 1 + size / 3) {
+        const std::string value(size, '\0');
+        ASSERT_TRUE(cache_.put("key", value).ok()) << size;
+        ASSERT_EQ(cache_.get("key"), value);
+        ASSERT_TRUE(cache_.put("key", value, {.compress = true}).ok()) << size;
+        ASSERT_EQ(cache_.get("key"), value);
+        std::vector<std::byte> buffer(size);
+        ASSERT_TRUE(cache_.get("key", buffer));
+    }
+    const std::string hard = [] {
+        std::mt19937 random(1);
+        std::string bytes(20'000, ' ');
+        for (char& c : bytes) c = static_cast<char>(random());
+        return bytes;
+    }();
+    ASSERT_TRUE(cache_.put("key", hard, {.compress = true}).ok());
+    EXPECT_EQ(cache_.get("key"), hard);
+    EXPECT_EQ(cache_.put("key", std::string(2 << 20, 'x')).code(), StatusCode::too_large);
+}
+
+TEST_F(SharedCacheTest, AValueIsServedUntilItsTtlAndIsStaleAfterItsSoftTtl) {
+    ASSERT_TRUE(cache_.put("key", "value", {.ttl = 400ms, .soft_ttl = 150ms}).ok());
+    EXPECT_EQ(found("key"), Found::fresh);
+    sleep_for(200ms);
+    EXPECT_EQ(found("key"), Found::stale);
+    sleep_for(300ms);
+    EXPECT_EQ(found("key"), Found::nothing);
+    ASSERT_TRUE(cache_.put("key", "value", {.ttl = 0ms}).ok());
+    EXPECT_EQ(found("key"), Found::nothing);
+}
+
+TEST_F(SharedCacheTest, InvalidateEndsAllValuesOfATagAndNoOthers) {
+    ASSERT_TRUE(cache_.put("a", "1", {.tags = {"x"}}).ok());
+    ASSERT_TRUE(cache_.put("b", "2", {.tags = {"y", "x"}}).ok());
+    ASSERT_TRUE(cache_.put("c", "3", {.tags = {"y"}}).ok());
+    ASSERT_TRUE(cache_.put("d", "4").ok());
+    cache_.invalidate("x");
+    EXPECT_EQ(found("a"), Found::nothing);
+    EXPECT_EQ(found("b"), Found::nothing);
+    EXPECT_EQ(found("c"), Found::fresh);
+    EXPECT_EQ(found("d"), Found::fresh);
+    ASSERT_TRUE(cache_.put("a", "1", {.tags = {"x"}}).ok());
+    EXPECT_EQ(found("a"), Found::fresh);
+}
+
+TEST_F(SharedCacheTest, AStampFromBeforeTheComputingCatchesAnInvalidationMeanwhile) {
+    const LocalStamp before = cache_.stamp();
+    cache_.invalidate("x");
+    ASSERT_TRUE(cache_.put("a", "old", {.tags = {"x"}, .stamp = before}).ok());
+    EXPECT_EQ(found("a"), Found::nothing);
+}
+
+TEST_F(SharedCacheTest, AValueOfAnotherSegmentIsNotFreshHere) {
+    const SegmentName other_name;
+    SharedCache other = SharedCache::create(other_name, small()).value();
+    EXPECT_NE(cache_.stamp().epoch, other.stamp().epoch);
+    ASSERT_TRUE(cache_.put("a", "1", {.tags = {"x"}}).ok());
+    cache_.segment().for_each(
+        [](void* to, std::span<const std::byte> entry) {
+            return static_cast<SharedCache*>(to)->segment().put(entry).ok();
+        },
+        &other);
+    EXPECT_EQ(other.stats().items, 1U);
+    EXPECT_EQ(other.get("a"), std::nullopt);
+}
+
+TEST_F(SharedCacheTest, ASegmentWithoutAClockHasNoTags) {
+    const SegmentName plain_name;
+    SharedCache plain(Segment::create(plain_name, small()).value());
+    EXPECT_TRUE(plain.put("a", "1").ok());
+    EXPECT_EQ(plain.get("a"), "1");
+    EXPECT_EQ(plain.put("a", "1", {.tags = {"x"}}).code(), StatusCode::invalid_argument);
+    const auto load = [] { return std::string("2"); };
+    EXPECT_EQ(plain.get_or_load("b", {.tags = {"x"}}, load).status().code(), StatusCode::invalid_argument);
+    EXPECT_EQ(plain.get_or_load("b", {}, load).value(), "2");
+    EXPECT_EQ(plain.get("b"), "2");
+    plain.clear();
+    EXPECT_EQ(plain.get("b"), std::nullopt);
+}
+
+TEST_F(SharedCacheTest, MoreTagsThanFitAreRefused) {
+    PutOptions options;
+    for (int i = 0; i < 16; ++i) options.tags.add(std::to_string(i));
+    EXPECT_TRUE(cache_.put("a", "1", options).ok());
+    cache_.invalidate("15");
+    EXPECT_EQ(found("a"), Found::nothing);
+    options.tags.add("16");
+    EXPECT_EQ(cache_.put("a", "1", options).code(), StatusCode::too_large);
+}
+
+TEST_F(SharedCacheTest, QueryResultsInTheSameSegmentAreNotValues) {
+    EntryFields fields;
+    fields.format = PayloadFormat::json;
+    ASSERT_TRUE(cache_.segment().put(test::entry_of(test::bytes_of("a"), test::bytes_of("{}"), fields)).ok());
+    EXPECT_EQ(found("a"), Found::nothing);
+}
+
+TEST_F(SharedCacheTest, NegativeValuesAreRemembered) {
+    ASSERT_TRUE(cache_.put_negative("a", {.ttl = 200ms}).ok());
+    EXPECT_EQ(found("a"), Found::negative);
+    std::string value;
+    EXPECT_FALSE(cache_.get("a", value));
+    sleep_for(250ms);
+    EXPECT_EQ(found("a"), Found::nothing);
+}
+
+TEST_F(SharedCacheTest, ClearAndForEach) {
+    ASSERT_TRUE(cache_.put("a", "1", {.tags = {"x"}}).ok());
+    ASSERT_TRUE(cache_.put("b", std::string(5000, 'b'), {.compress = true}).ok());
+    ASSERT_TRUE(cache_.put("gone", "3", {.ttl = 0ms}).ok());
+    std::map<std::string, std::size_t, std::less<>> seen;
+    const auto visit = [&](std::string_view key, std::string_view value, const EntryFields&) {
+        seen.emplace(key, value.size());
+        return true;
+    };
+    cache_.for_each(visit);
+    EXPECT_EQ(seen, (std::map<std::string, std::size_t, std::less<>>{{"a", 1}, {"b", 5000}}));
+    const LocalStamp before = cache_.stamp();
+    cache_.clear();
+    seen.clear();
+    cache_.for_each(visit);
+    EXPECT_TRUE(seen.empty());
+    // What was being loaded then stays out too.
+    ASSERT_TRUE(cache_.put("a", "1", {.stamp = before}).ok());
+    EXPECT_EQ(found("a"), Found::nothing);
+}
+
+// ---- loading -------------------------------------------------------------------------------------
+
+class SharedCacheLoadTest : public SharedCacheTest {
+ protected:
+    auto loader(std::string value = "loaded") {
+        return [this, value] {
+            ++loads_;
+            return value;
+        };
+    }
+    static std::string failing() { throw std::runtime_error("no"); }
+
+    int loads_ = 0;
+};
+
+TEST_F(SharedCacheLoadTest, AMissLoadsAndAHitDoesNot) {
+    std::string value;
+    Hit hit;
+    ASSERT_TRUE(cache_.get_or_load("a", value, {}, loader(), &hit).ok());
+    EXPECT_EQ(value, "loaded");
+    EXPECT_TRUE(hit.loaded);
+    ASSERT_TRUE(cache_.get_or_load("a", value, {}, loader(), &hit).ok());
+    EXPECT_EQ(value, "loaded");
+    EXPECT_FALSE(hit.loaded);
+    EXPECT_EQ(hit.found, Found::fresh);
+    EXPECT_EQ(loads_, 1);
+    EXPECT_EQ(cache_.get("a"), "loaded");
+}
+
+TEST_F(SharedCacheLoadTest, TheLoaderMayChangeTheOptions) {
+    const auto load = [](PutOptions& put) {
+        put.tags.add("x");
+        put.ttl = 1h;
+        return std::string("v");
+    };
+    ASSERT_TRUE(cache_.get_or_load("a", {.ttl = 0ms}, load).ok());
+    EXPECT_EQ(found("a"), Found::fresh);
+    cache_.invalidate("x");
+    EXPECT_EQ(found("a"), Found::nothing);
+}
+
+TEST_F(SharedCacheLoadTest, NoSuchThing) {
+    const auto load = [this]() -> std::optional<std::string> {
+        ++loads_;
+        return std::nullopt;
+    };
+    const auto code = [&](const LoadOptions& options) {
+        return cache_.get_or_load("a", options, load).status().code();
+    };
+    EXPECT_EQ(code({}), StatusCode::not_found);
+    EXPECT_EQ(code({}), StatusCode::not_found);
+    EXPECT_EQ(loads_, 2);
+    EXPECT_EQ(code({.negative_ttl = 150ms}), StatusCode::not_found);
+    EXPECT_EQ(code({}), StatusCode::not_found);
+    EXPECT_EQ(loads_, 3);
+    sleep_for(200ms);
+    EXPECT_EQ(code({}), StatusCode::not_found);
+    EXPECT_EQ(loads_, 4);
+}
+
+TEST_F(SharedCacheLoadTest, WhatALoaderThrowsPassesThroughAndTheNextOneLoads) {
+    EXPECT_THROW((void)cache_.get_or_load("a", {}, failing), std::runtime_error);
+    EXPECT_EQ(cache_.get_or_load("a", {}, loader()).value(), "loaded");
+}
+
+TEST_F(SharedCacheLoadTest, AFailedLoadersStatusPassesThrough) {
+    const auto load = [] { return Result<std::string>(Status(StatusCode::unavailable, "down")); };
+    std::string value;
+    Hit hit;
+    EXPECT_EQ(cache_.get_or_load("a", value, {}, load, &hit).message(), "down");
+    EXPECT_EQ(hit.found, Found::nothing);
+    EXPECT_EQ(cache_.get_or_load("a", {}, loader()).value(), "loaded");
+}
+
+TEST_F(SharedCacheLoadTest, AfterSoftTtlOneLoadsAndAFailureServesTheOldValue) {
+    ASSERT_TRUE(cache_.put("a", "old", {.ttl = 1h, .soft_ttl = 20ms}).ok());
+    sleep_for(60ms);
+    std::string value;
+    Hit hit;
+    ASSERT_TRUE(cache_.get_or_load("a", value, {}, failing, &hit).ok());
+    EXPECT_EQ(value, "old");
+    EXPECT_EQ(hit.found, Found::stale);
+    EXPECT_EQ(cache_.get_or_load("a", {}, loader("new")).value(), "new");
+}
+
+TEST_F(SharedCacheLoadTest, StaleIfErrorServesTheExpiredButNeverTheInvalidated) {
+    ASSERT_TRUE(cache_.put("a", "old", {.ttl = 20ms, .tags = {"x"}}).ok());
+    sleep_for(60ms);
+    EXPECT_THROW((void)cache_.get_or_load("a", {}, failing), std::runtime_error);
+    EXPECT_THROW((void)cache_.get_or_load("a", {.stale_if_error = 10ms}, failing), std::runtime_error);
+    std::string value;
+    Hit hit;
+    ASSERT_TRUE(cache_.get_or_load("a", value, {.stale_if_error = 1h}, failing, &hit).ok());
+    EXPECT_EQ(value, "old");
+    EXPECT_EQ(hit.found, Found::stale);
+    cache_.invalidate("x");
+    EXPECT_THROW((void)cache_.get_or_load("a", {.stale_if_error = 1h}, failing), std::runtime_error);
+}
+
+TEST_F(SharedCacheLoadTest, AnInvalidationDuringTheLoadIsNotMissed) {
+    const auto load = [this] {
+        cache_.invalidate("x");
+        return std::string("of before");
+    };
+    EXPECT_EQ(cache_.get_or_load("a", {.tags = {"x"}}, load).value(), "of before");
+    EXPECT_EQ(found("a"), Found::nothing);
+    const auto load_and_clear = [this] {
+        cache_.clear();
+        return std::string("of before");
+    };
+    EXPECT_EQ(cache_.get_or_load("b", {}, load_and_clear).value(), "of before");
+    EXPECT_EQ(found("b"), Found::nothing);
+}
+
+TEST_F(SharedCacheLoadTest, ALateLoaderDoesNotReplaceWhatItsSuccessorPut) {
+    const auto late = [this] {
+        std::thread([this] {
+            const auto successor = [] { return std::string("new"); };
+            EXPECT_EQ(cache_.get_or_load("a", {.expected_cost = 1ms}, successor).value(), "new");
+        }).join();
+        return std::string("old");
+    };
+    EXPECT_EQ(cache_.get_or_load("a", {.expected_cost = 1ms}, late).value(), "old");
+    EXPECT_EQ(cache_.get("a"), "new");
+}
+
+TEST_F(SharedCacheLoadTest, ACallGivesUpAtItsDeadline) {
+    Status waited;
+    const auto slow = [&] {
+        std::thread([&] {
+            const auto deadline = std::chrono::steady_clock::now() + 50ms;
+            waited = cache_.get_or_load("a", {.expected_cost = 1h, .deadline = deadline}, loader()).status();
+        }).join();
+        return std::string("slow");
+    };
+    EXPECT_EQ(cache_.get_or_load("a", {.expected_cost = 1h}, slow).value(), "slow");
+    EXPECT_EQ(waited.code(), StatusCode::timeout);
+    EXPECT_EQ(loads_, 0);
+}
+
+TEST_F(SharedCacheLoadTest, ThreadsOfOneProcessLoadOnce) {
+    std::atomic<int> loads = 0;
+    const auto load = [&] {
+        ++loads;
+        sleep_for(50ms);
+        return std::string("v");
+    };
+    std::vector<std::thread> threads;
+    threads.reserve(8);
+    for (int i = 0; i < 8; ++i) {
+        threads.emplace_back([&] { EXPECT_EQ(cache_.get_or_load("a", {}, load).value(), "v"); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(loads, 1);
+}
+
+// P(refresh at `left` before the end) = exp(-left / (beta * cost)).
+TEST_F(SharedCacheLoadTest, EarlyRefreshesComeAsOftenAsXFetchSays) {
+    const auto share = [&](std::chrono::milliseconds ttl, std::chrono::microseconds cost, double beta) {
+        constexpr int rounds = 4000;
+        int refreshed = 0;
+        for (int i = 0; i < rounds; ++i) {
+            const std::string key = "k" + std::to_string(i % 50);
+            (void)cache_.put(key, "v", {.ttl = ttl, .cost = cost});
+            loads_ = 0;
+            (void)cache_.get_or_load(key, {.ttl = ttl, .beta = beta}, loader());
+            refreshed += loads_;
+        }
+        return static_cast<double>(refreshed) / rounds;
+    };
+    EXPECT_NEAR(share(10s, 10s, 1), std::exp(-1.0), 0.04);
+    EXPECT_NEAR(share(10s, 5s, 1), std::exp(-2.0), 0.04);
+    EXPECT_NEAR(share(10s, 5s, 2), std::exp(-1.0), 0.04);
+    EXPECT_EQ(share(10s, 10ms, 1), 0);
+    EXPECT_EQ(share(10s, 10s, 0), 0);
+    EXPECT_EQ(share(never, 10s, 1), 0);
+}
+
+}  // namespace
+}  // namespace tiercache
