@@ -61,6 +61,7 @@ struct Cache::Impl {
     Status read_l4(Call& call);
 
     // Judges an entry, which lies in the Answer's entry buffer, and fills the Answer or counts why not.
+    void note_l1(Note note) noexcept;
     bool serve(Call& call, const EntryView& entry, Tier tier) noexcept;
     Status take_l4_entry(Call& call, PgConnection& connection, const PgResult& result,
                          std::uint64_t sent_at_ns);

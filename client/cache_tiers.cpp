@@ -21,6 +21,7 @@ Counter miss_counter(Tier tier, Judgement judgement) noexcept {
         case Judgement::expired:
             return l1 ? Counter::l1_expired : Counter::l2_expired;
         case Judgement::changed:
+        case Judgement::being_written:
             return l1 ? Counter::l1_changed : Counter::l2_changed;
         case Judgement::outdated:
             return l1 ? Counter::l1_outdated : Counter::l2_outdated;
@@ -31,6 +32,27 @@ Counter miss_counter(Tier tier, Judgement judgement) noexcept {
             break;
     }
     return l1 ? Counter::l1_malformed : Counter::l2_malformed;
+}
+
+// The same for the segment's own statistics.
+Note note_of(Judgement judgement) noexcept {
+    switch (judgement) {
+        case Judgement::stale:
+            return Note::stale_hit;
+        case Judgement::expired:
+            return Note::expired;
+        case Judgement::changed:
+            return Note::changed;
+        case Judgement::being_written:
+            return Note::being_written;
+        case Judgement::outdated:
+            return Note::outdated;
+        case Judgement::unvouched:
+            return Note::unvouched;
+        case Judgement::fresh:
+            break;
+    }
+    return Note::malformed;
 }
 
 Counter error_counter(StatusCode code) noexcept {
@@ -67,26 +89,35 @@ bool Cache::Impl::serve(Call& call, const EntryView& entry, Tier tier) noexcept 
     const bool stale = judged.judgement == Judgement::stale;
     if (judged.judgement != Judgement::fresh && !stale) {
         counters_.add(miss_counter(tier, judged.judgement));
+        if (tier == Tier::l1) note_l1(note_of(judged.judgement));
         return false;
     }
     const bool l1 = tier == Tier::l1;
     if (!call.writer.accept(entry)) {
         counters_.add(l1 ? Counter::l1_malformed : Counter::l2_malformed);
+        if (l1) note_l1(Note::malformed);
         return false;
     }
     call.writer.label(tier, stale ? Freshness::stale : Freshness::fresh, judged.age_ms);
     counters_.add(l1 ? Counter::l1_hits : Counter::l2_hits);
     if (stale) counters_.add(l1 ? Counter::l1_stale_hits : Counter::l2_stale_hits);
+    if (stale && l1) note_l1(Note::stale_hit);
     return true;
 }
 
 // ---- L1: the segment ----
+
+void Cache::Impl::note_l1(Note note) noexcept {
+    // It may have been replaced since the get(): a count in the wrong one then.
+    if (Segment* segment = segment_.get(); segment != nullptr) segment->note(note);
+}
 
 bool Cache::Impl::read_l1(Call& call) noexcept {
     Segment* segment = segment_.get();
     if (segment == nullptr) return false;
     if (call.rules.max_staleness_ms == 0 && !clock_.table().valid()) {
         counters_.add(Counter::l1_unvouched);
+        segment->note(Note::not_asked);
         return false;
     }
     const std::span<std::byte> bytes = segment->get(call.hash, call.key, call.writer.entry_target());
@@ -98,6 +129,7 @@ bool Cache::Impl::read_l1(Call& call) noexcept {
     // Other processes write the segment: its promise about the key is checked here again.
     if (decode_entry(bytes, entry) != StatusCode::ok || !same_bytes(entry.key, call.key)) {
         counters_.add(Counter::l1_malformed);
+        segment->note(Note::malformed);
         return false;
     }
     return serve(call, entry, Tier::l1);

@@ -18,11 +18,12 @@ struct ReadRules {
 
 enum class Judgement : unsigned char {
     fresh,
-    stale,      // not fresh, but within what the caller allows
-    expired,    // its TTL has passed
-    changed,    // something it depends on changed, or is being changed
-    outdated,   // of another life of the authority, or older than the token
-    unvouched,  // nobody vouches for the clock table, or there is none
+    stale,          // not fresh, but within what the caller allows
+    expired,        // its TTL has passed
+    changed,        // something it depends on changed
+    being_written,  // something it depends on is being changed
+    outdated,       // of another life of the authority, or older than the token
+    unvouched,      // nobody vouches for the clock table, or there is none
 };
 
 struct Judged {
@@ -50,8 +51,9 @@ struct Judged {
     switch (verdict) {
         case Verdict::fresh:
         case Verdict::changed:
-        case Verdict::being_written:
             return {Judgement::changed, age_ms};
+        case Verdict::being_written:
+            return {Judgement::being_written, age_ms};
         case Verdict::below_floor:
         case Verdict::other_epoch:
             return {Judgement::outdated, age_ms};

@@ -86,7 +86,7 @@ void add_segment(Row<stats_columns>& row, const SegmentStats& s) {
     row.add_count(s.puts);
     row.add_count(s.put_failures);
     row.add_count(s.evicted_items);
-    row.add_count(s.torn);
+    row.add_count(s.misses_torn);
     row.add_count(s.largest_entry_bytes);
 }
 

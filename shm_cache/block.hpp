@@ -101,6 +101,11 @@ class BlockTable {
 
     // Reserves space; nothing when the block is full. Only with a pin.
     std::optional<std::uint32_t> reserve(std::uint32_t block, std::uint64_t units) noexcept;
+    // How much of the block was reserved.
+    [[nodiscard]] std::uint64_t filled_units(std::uint32_t block) const noexcept {
+        const std::uint64_t units = reserved(block).load(std::memory_order_relaxed);
+        return units < units_per_block_ ? units : units_per_block_;
+    }
     // An item starts at `offset` and is complete.
     void mark_start(std::uint32_t block, std::uint32_t offset) noexcept;
     // Calls visit(offset) for each item of the block.

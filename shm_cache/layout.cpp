@@ -26,11 +26,20 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) no
     return (value + multiple - 1) / multiple * multiple;
 }
 
+// One for each process slot, or fewer that they share in a small segment; a power of two.
+std::uint32_t statistics_records_for(const Geometry& g) noexcept {
+    const std::uint64_t affordable = std::max<std::uint64_t>(4, g.size_bytes >> 14);
+    return static_cast<std::uint32_t>(std::bit_floor(std::min<std::uint64_t>(g.process_slots, affordable)));
+}
+
 // Fills in the offsets. No overflow: every factor is bounded before the call.
 void place(Geometry& g) noexcept {
     const std::uint64_t bitmap_bytes = round_up(g.units_per_block(), 64) / 8;
     g.process_slots_at = round_up(sizeof(SegmentHeader), process_slot_bytes);
-    g.leases_at = g.process_slots_at + (g.process_slots + 1ULL) * process_slot_bytes;
+    const std::uint64_t slots = g.process_slots + 1ULL;
+    g.statistics_at = round_up(g.process_slots_at + slots * process_slot_bytes, cache_line_bytes);
+    g.statistics_records = statistics_records_for(g);
+    g.leases_at = g.statistics_at + statistics_shared_bytes + g.statistics_records * statistics_record_bytes;
     g.local_clock_at = g.leases_at + g.lease_count * sizeof(LeaseWords);
     g.local_clock_bytes = LocalAuthority::size_bytes(g.clock_slots);
     g.block_states_at = g.local_clock_at + round_up(g.local_clock_bytes, cache_line_bytes);
@@ -107,7 +116,7 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     g.lease_count = lease_count_for(options.size_bytes);
     g.clock_slots = options.clock_slots;
     if (fit == Fit::fewer_process_slots) {
-        const std::uint64_t affordable = options.size_bytes / 16 / process_slot_bytes;
+        const std::uint64_t affordable = options.size_bytes / 16 / (2 * process_slot_bytes);
         g.process_slots = static_cast<std::uint32_t>(
             std::min<std::uint64_t>(g.process_slots, std::max<std::uint64_t>(process_slots_min, affordable)));
     }

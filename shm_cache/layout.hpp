@@ -1,9 +1,10 @@
 // The segment's memory map, and the numbers that follow from it.
 //
-//   header | process slots | leases | local clock | block states | block notes | index | blocks
+//   header | process slots | statistics | leases | local clock | block states | block notes | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
-//   process slots  per process: who it is, what it pins, what it counted   (process_table.hpp)
+//   process slots  per process: who it is, what it pins                    (process_table.hpp)
+//   statistics     per process: what it counted; how long hits took        (statistics.hpp)
 //   leases         who computes a missing value                           (lease.hpp)
 //   local clock    the segment's own authority, where it has one          (local_authority.hpp)
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
@@ -38,7 +39,9 @@ inline constexpr std::uint32_t block_count_min = 4;
 inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block number in an index slot
 
 inline constexpr std::size_t slots_per_bucket = 7;
-inline constexpr std::size_t process_slot_bytes = 256;
+inline constexpr std::size_t process_slot_bytes = 128;
+inline constexpr std::size_t statistics_record_bytes = 320;
+inline constexpr std::size_t statistics_shared_bytes = 1536;        // once
 inline constexpr std::uint32_t process_slots_max = (1U << 12) - 2;  // 12 bits of owner in a block state
 inline constexpr std::uint32_t lease_count_min = 16;
 inline constexpr std::uint32_t lease_count_max = 4096;
@@ -72,8 +75,10 @@ struct Geometry {
     std::uint32_t process_slots = 0;  // those of attached processes; one more serves whoever formatted it
     std::uint32_t lease_count = 0;    // a power of two
     std::uint32_t clock_slots = 0;    // a power of two; 0: no local clock
-    // Derived: offsets from the start of the memory.
+    // Derived; `_at` are offsets from the start of the memory.
+    std::uint32_t statistics_records = 0;
     std::uint64_t process_slots_at = 0;
+    std::uint64_t statistics_at = 0;
     std::uint64_t leases_at = 0;
     std::uint64_t local_clock_at = 0;
     std::uint64_t local_clock_bytes = 0;

@@ -6,12 +6,15 @@
 
 #include <mutex>
 
+#include "shm_cache/monotonic_time.hpp"
+
 namespace tiercache {
 
 namespace {
 
 // Times that put() looks for a free pin word before it gives up.
 constexpr int pin_rounds_max = 64;
+constexpr std::uint64_t claim_interval_ns = 1'000'000'000;
 
 // All memberships of this process in named segments; the fork handlers walk the list.
 std::mutex memberships_mutex;
@@ -98,24 +101,24 @@ std::int32_t Membership::claim(ProcessSlot* slots, std::uint32_t count) noexcept
 
 // ---- the table -----------------------------------------------------------------------------------
 
-ProcessTable::ProcessTable(ProcessSlot* slots, std::uint32_t count,
+ProcessTable::ProcessTable(std::byte* memory, const Geometry& geometry,
                            std::unique_ptr<Membership> membership) noexcept
-    : slots_(slots), count_(count), membership_(std::move(membership)) {}
+    : slots_(slots_of(memory, geometry)),
+      count_(geometry.process_slots + 1),
+      statistics_(memory, geometry),
+      membership_(std::move(membership)) {}
 
 ProcessTable::ProcessTable(ProcessTable&&) noexcept = default;
 
 ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, LockFile lock_file) {
     auto membership = std::make_unique<Membership>(std::move(lock_file), Membership::none);
-    ProcessSlot* slots = slots_of(memory, geometry);
-    (void)membership->claim(slots, geometry.process_slots);
-    return {slots, geometry.process_slots + 1, std::move(membership)};
+    (void)membership->claim(slots_of(memory, geometry), geometry.process_slots);
+    return {memory, geometry, std::move(membership)};
 }
 
 ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, std::uint32_t slot) {
-    ProcessSlot* slots = slots_of(memory, geometry);
-    reset(slots[slot]);
-    return {slots, geometry.process_slots + 1,
-            std::make_unique<Membership>(std::nullopt, static_cast<std::int32_t>(slot))};
+    reset(slots_of(memory, geometry)[slot]);
+    return {memory, geometry, std::make_unique<Membership>(std::nullopt, static_cast<std::int32_t>(slot))};
 }
 
 ProcessTable::~ProcessTable() {
@@ -133,14 +136,34 @@ ProcessSlot* ProcessTable::rejoin() noexcept {
     return slot >= 0 ? &slots_[slot] : nullptr;
 }
 
-std::uint64_t ProcessTable::sum(Counter counter) const noexcept {
-    std::uint64_t total = 0;
-    for (std::uint32_t i = 0; i < count_; ++i) {
-        for (const auto& stripe : slots_[i].counters) {
-            total += stripe[static_cast<std::size_t>(counter)].load(std::memory_order_relaxed);
+// After a fork a slot is claimed at once. Who was refused tries again once a second at most: looking costs a
+// system call for each slot.
+std::uint32_t ProcessTable::slot_to_count_for() noexcept {
+    Membership& m = *membership_;
+    if (m.slot.load(std::memory_order_acquire) == Membership::refused) {
+        const std::uint64_t now = monotonic_coarse_ns();
+        std::uint64_t due = m.next_try_ns.load(std::memory_order_relaxed);
+        // Relaxed: of several threads one tries, whichever.
+        if (now < due ||
+            !m.next_try_ns.compare_exchange_strong(due, now + claim_interval_ns, std::memory_order_relaxed)) {
+            return 0;
         }
     }
-    return total;
+    const std::int32_t slot = m.claim(slots_, count_ - 1);
+    return slot >= 0 ? static_cast<std::uint32_t>(slot) : 0;
+}
+
+ProcessTable::Holders ProcessTable::holders_in(const ProcessSlot* slots, std::uint32_t count) noexcept {
+    Holders holders;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        // Relaxed: numbers for people.
+        if (!taken(slots[i].identity.load(std::memory_order_relaxed))) continue;
+        ++holders.processes;
+        for (const Word& word : slots[i].pins) {
+            holders.pins += word.load(std::memory_order_relaxed) != 0 ? 1 : 0;
+        }
+    }
+    return holders;
 }
 
 bool ProcessTable::claim_slot() noexcept {

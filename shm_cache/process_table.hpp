@@ -1,4 +1,4 @@
-// The process table: who has the segment attached, what they pin, what they counted.
+// The process table: who has the segment attached and what they pin.
 //
 // A process slot belongs to one process at a time. In a named segment it does as long as the process holds
 // the slot's lock (lock_file.hpp), so that death needs no witness; in caller-owned memory all processes end
@@ -13,7 +13,8 @@
 // So a writer that was stopped before it wrote can't write into a block that was recycled meanwhile. Pins of
 // the dead count for nothing.
 //
-// Counters stay when a process leaves or dies: the sum over all slots is the segment's total.
+// What a process counts goes to its slot's record in the statistics; whoever has no slot counts in a shared
+// one.
 #pragma once
 
 #include <array>
@@ -25,33 +26,18 @@
 #include "shm_cache/block.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lock_file.hpp"
+#include "shm_cache/statistics.hpp"
 #include "shm_cache/words.hpp"
 
 namespace tiercache {
 
 inline constexpr std::size_t pins_per_process = 15;
-inline constexpr std::size_t counter_stripes = 2;
-
-enum class Counter : std::uint8_t {
-    hits,
-    misses,
-    torn,
-    puts,
-    put_failures,
-    evicted_items,
-    reclaimed_blocks,
-};
-inline constexpr std::size_t counter_count = 7;
-
 struct ProcessSlot {
     // {incarnation 32, process id 32}; the id is 0 while nobody has the slot, and is there to be looked at.
     Word identity;
     std::array<Word, pins_per_process> pins;
-    // Each stripe has a cache line: threads of a process spread over them.
-    std::array<std::array<Word, 8>, counter_stripes> counters;
 };
 static_assert(sizeof(ProcessSlot) == process_slot_bytes);
-static_assert(offsetof(ProcessSlot, counters) % cache_line_bytes == 0);
 
 // A block that this thread may write to until the pin is gone.
 class Pin {
@@ -86,19 +72,24 @@ class ProcessTable {
     ProcessTable& operator=(const ProcessTable&) = delete;
     ~ProcessTable();  // leaves
 
-    // Adds one to a counter and returns what it was before, or 0 when this process has no slot.
-    std::uint64_t count(Counter counter, std::uint64_t n = 1) noexcept {
-        ProcessSlot* slot = own_slot();
-        if (slot == nullptr) return 0;
-        // Relaxed: numbers for people.
-        return slot->counters[stripe()][static_cast<std::size_t>(counter)].fetch_add(
-            n, std::memory_order_relaxed);
-    }
-    [[nodiscard]] std::uint64_t sum(Counter counter) const noexcept;
+    // Adds to a counter, and returns what this thread's part of it was before.
+    std::uint64_t count(Counter counter, std::uint64_t n = 1) noexcept;
+    [[nodiscard]] Statistics& statistics() noexcept { return statistics_; }
+    [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
+
+    // Who holds what, at a glance; approximate while others come and go.
+    struct Holders {
+        std::uint32_t processes = 0;
+        std::uint32_t pins = 0;
+    };
+    [[nodiscard]] Holders holders() const noexcept { return holders_in(slots_, count_); }
+    [[nodiscard]] static Holders holders_in(const ProcessSlot* slots, std::uint32_t count) noexcept;
 
     // Has this process a slot? One that was refused tries again, with a system call for each slot: a put()
     // has the time, a get() has not.
     [[nodiscard]] bool claim_slot() noexcept;
+
+    [[nodiscard]] bool has_slot() const noexcept;
 
     // Nothing when this process has no slot, or more threads than pins are stopped in the middle of a put().
     [[nodiscard]] std::optional<Pin> pin(BlockLife life) noexcept;
@@ -114,23 +105,26 @@ class ProcessTable {
     [[nodiscard]] bool dead(const Owner& owner) noexcept;
 
  private:
-    ProcessTable(ProcessSlot* slots, std::uint32_t count, std::unique_ptr<Membership> membership) noexcept;
+    ProcessTable(std::byte* memory, const Geometry& geometry,
+                 std::unique_ptr<Membership> membership) noexcept;
     [[nodiscard]] ProcessSlot* own_slot() noexcept;
     [[nodiscard]] ProcessSlot* rejoin() noexcept;
     [[nodiscard]] bool alive(std::uint32_t slot) noexcept;
     void bury(std::uint32_t slot) noexcept;
-    [[nodiscard]] static std::size_t stripe() noexcept;
+    [[nodiscard]] std::uint32_t slot_to_count_for() noexcept;
 
     ProcessSlot* slots_ = nullptr;
     std::uint32_t count_ = 0;
+    Statistics statistics_;
     std::unique_ptr<Membership> membership_;
 };
 
 // Which slot this process has. Shared by its threads; a forked child gets one of its own at its first use.
 class Membership {
  public:
-    static constexpr std::int32_t none = -1;     // after fork: claim one
-    static constexpr std::int32_t refused = -2;  // tried and found none; claim_slot() tries again
+    static constexpr std::int32_t none = -1;  // after fork: claim one
+    static constexpr std::int32_t refused =
+        -2;  // found none; claim_slot(), and now and then a count, tries again
 
     Membership(std::optional<LockFile> lock_file, std::int32_t slot) noexcept;
     ~Membership();
@@ -142,6 +136,7 @@ class Membership {
 
     std::atomic<std::int32_t> slot;
     std::optional<LockFile> lock_file;  // none: caller-owned memory
+    Word next_try_ns = 0;               // when a count may look for a free slot again
     Membership* next = nullptr;         // in the list of all, for the fork handlers
 };
 
@@ -151,11 +146,15 @@ inline ProcessSlot* ProcessTable::own_slot() noexcept {
     return slot >= 0 ? &slots_[slot] : rejoin();
 }
 
-inline std::size_t ProcessTable::stripe() noexcept {
-    static std::atomic<std::uint32_t> threads{0};
-    // Relaxed: any number will do.
-    thread_local const std::uint32_t mine = threads.fetch_add(1, std::memory_order_relaxed);
-    return mine % counter_stripes;
+inline std::uint64_t ProcessTable::count(Counter counter, std::uint64_t n) noexcept {
+    // Acquire: as in own_slot().
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    return statistics_.add(slot >= 0 ? static_cast<std::uint32_t>(slot) : slot_to_count_for(), counter, n);
+}
+
+inline bool ProcessTable::has_slot() const noexcept {
+    // Relaxed: to tell, not to use it.
+    return membership_->slot.load(std::memory_order_relaxed) >= 0;
 }
 
 }  // namespace tiercache

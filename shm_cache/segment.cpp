@@ -26,33 +26,13 @@ LeaseTable& Segment::leases() noexcept { return impl_->leases; }
 
 LocalAuthority& Segment::local_authority() noexcept { return impl_->authority; }
 
-SegmentStats Segment::stats() const noexcept {
-    const Impl& s = *impl_;
-    SegmentStats stats;
-    stats.size_bytes = s.geometry.size_bytes;
-    stats.block_bytes = s.geometry.block_bytes;
-    stats.block_count = s.geometry.block_count;
-    stats.index_slots = s.geometry.bucket_count * slots_per_bucket;
-    stats.largest_entry_bytes = entry_bytes_max(s.geometry);
-    for (std::uint32_t b = 0; b < s.blocks.count(); ++b) {
-        stats.free_blocks += s.blocks.state(b).phase == BlockPhase::free ? 1 : 0;
-    }
-    s.index.for_each([&](const Slot& slot) {
-        if (!header_fits_block(s.geometry, slot.offset)) return true;
-        const ItemHeader header = load_item_header(s.blocks.item(slot.block, slot.offset));
-        if (!fits_block(s.geometry, slot.offset, header)) return true;
-        ++stats.items;
-        stats.item_bytes += header.units() * unit_bytes;
-        return true;
-    });
-    stats.hits = s.processes.sum(Counter::hits);
-    stats.misses = s.processes.sum(Counter::misses);
-    stats.torn = s.processes.sum(Counter::torn);
-    stats.puts = s.processes.sum(Counter::puts);
-    stats.put_failures = s.processes.sum(Counter::put_failures);
-    stats.evicted_items = s.processes.sum(Counter::evicted_items);
-    stats.reclaimed_blocks = s.processes.sum(Counter::reclaimed_blocks);
-    return stats;
+void Segment::note(Note note) noexcept {
+    // In the order of Note.
+    static constexpr Counter counters[] = {Counter::stale_hits,       Counter::misses_expired,
+                                           Counter::misses_changed,   Counter::misses_being_written,
+                                           Counter::misses_outdated,  Counter::misses_unvouched,
+                                           Counter::misses_malformed, Counter::misses_not_asked};
+    impl_->processes.count(counters[static_cast<std::size_t>(note)]);
 }
 
 }  // namespace tiercache

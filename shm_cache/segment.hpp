@@ -21,6 +21,7 @@
 
 #include "shm_cache/entry.hpp"
 #include "shm_cache/hash.hpp"
+#include "shm_cache/segment_stats.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -35,25 +36,6 @@ struct SegmentOptions {
     // How long create() waits for another process that is making or removing the segment, before it answers
     // busy; 0: not at all. Making a large segment takes seconds.
     std::uint32_t making_wait_ms = 30'000;
-};
-
-// Counts since the segment was made; approximate to the extent that killed processes lose their last few.
-struct SegmentStats {
-    std::uint64_t size_bytes = 0;
-    std::uint64_t block_bytes = 0;
-    std::uint64_t block_count = 0;
-    std::uint64_t free_blocks = 0;
-    std::uint64_t index_slots = 0;
-    std::uint64_t items = 0;  // counted by walking the index
-    std::uint64_t item_bytes = 0;
-    std::uint64_t hits = 0;
-    std::uint64_t misses = 0;
-    std::uint64_t torn = 0;  // reads that raced with reclamation and became misses
-    std::uint64_t puts = 0;
-    std::uint64_t put_failures = 0;
-    std::uint64_t evicted_items = 0;
-    std::uint64_t reclaimed_blocks = 0;
-    std::uint64_t largest_entry_bytes = 0;  // the most that put() takes
 };
 
 // A place for get() to copy an entry to: returns room for `bytes` bytes, or nullptr when there is none. A
@@ -82,9 +64,9 @@ class Segment {
     // when another process has been making or removing it for longer than making_wait_ms.
     //
     // A process has a process slot from here on until its Segment is gone or it dies, however it dies. When
-    // all are taken it has the segment attached without one: everything but put() works, what it does is not
-    // counted in stats(), and each put() looks for a free slot first (a system call for each slot) and
-    // answers no_space as long as there is none.
+    // all are taken it has the segment attached without one: everything but put() works, and each put() looks
+    // for a free slot first (a system call for each slot) and answers no_space as long as there is none;
+    // other calls look once a second.
     static Result<Segment> create(const std::string& name, const SegmentOptions& options);
     static Result<Segment> open(const std::string& name);
     // Opens it, or creates it when there is none; two processes that try at once get the same one.
@@ -147,7 +129,14 @@ class Segment {
     // std::bad_alloc.
     void for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const;
 
+    // Says what became of what get() returned; its caller judges that. Counted in stats().
+    void note(Note note) noexcept;
+
+    // Walks the index: a second or so for a segment of 10 GiB.
     [[nodiscard]] SegmentStats stats() const noexcept;
+    // The same, of a segment that this process does not use: takes no process slot, and needs no more than
+    // the permission to read.
+    static Result<SegmentStats> inspect(const std::string& name);
 
     // Who computes what is missing (lease.hpp). As long as the Segment.
     [[nodiscard]] LeaseTable& leases() noexcept;

@@ -34,6 +34,11 @@ Status no_such_segment(const std::string& name) {
     return {StatusCode::not_found, "there is no segment \"" + name + "\" on this host"};
 }
 
+Status half_made(const std::string& name) {
+    return {StatusCode::busy,
+            "segment \"" + name + "\" is being made, or its maker died half-way; create it again"};
+}
+
 Status check_name(const std::string& name) {
     if (Status s = SharedMemory::check_name(name); !s.ok()) return s;
     if (name.ends_with(".lock")) {
@@ -185,13 +190,11 @@ Result<Segment> Segment::open(const std::string& name) {
     const Result<Found> found = look(name);
     if (!found.ok()) return found.status();
     if (*found == Found::nothing) return no_such_segment(name);
-    const Status half_made(
-        StatusCode::busy,
-        "segment \"" + name + "\" is being made, or its maker died half-way; create it again");
-    if (*found == Found::half_made) return half_made;
+    if (*found == Found::half_made) return half_made(name);
     Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
     // Empty: replaced since.
-    if (!memory.ok()) return memory.status().code() == StatusCode::corrupt ? half_made : memory.status();
+    if (!memory.ok())
+        return memory.status().code() == StatusCode::corrupt ? half_made(name) : memory.status();
     if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
@@ -268,6 +271,31 @@ Result<Segment> Segment::attach(std::span<std::byte> memory, std::uint32_t proce
     }
     return Segment(std::make_unique<Impl>(memory.data(), *geometry,
                                           ProcessTable::join(memory.data(), *geometry, process_slot)));
+}
+
+// ---- any ------------------------------------------------------------------------------------------
+
+Result<SegmentStats> Segment::inspect(const std::string& name) {
+    if (Status s = check_name(name); !s.ok()) return s;
+    const Result<Found> found = look(name);
+    if (!found.ok()) return found.status();
+    if (*found == Found::nothing) return no_such_segment(name);
+    if (*found == Found::half_made) return half_made(name);
+    const Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
+    if (!memory.ok()) return memory.status();
+    if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
+    // Only loads from here on.
+    std::byte* base = memory->bytes().data();
+    std::uint64_t lock_inode = 0;
+    const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
+    if (!geometry.ok()) return geometry.status();
+    const BlockTable blocks(base, *geometry);
+    const auto* slots = reinterpret_cast<const ProcessSlot*>(base + geometry->process_slots_at);
+    SegmentStats stats =
+        read_segment_stats(*geometry, blocks, Index(base, *geometry, blocks), Statistics(base, *geometry),
+                           ProcessTable::holders_in(slots, geometry->process_slots));
+    stats.instance = memory->inode();
+    return stats;
 }
 
 bool Segment::still_current() const noexcept {

@@ -67,4 +67,7 @@ struct Segment::Impl {
     std::optional<Place> reserve_in(BlockLife open, std::uint64_t units) noexcept;
 };
 
+SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
+                                const Statistics& statistics, ProcessTable::Holders holders) noexcept;
+
 }  // namespace tiercache

@@ -87,14 +87,19 @@ ReadResult Segment::Impl::find_once(const KeyHash& hash, const Wanted& wanted, T
 
 template <class Take>
 StatusCode Segment::Impl::find(const KeyHash& hash, std::span<const std::byte> key, Take take) noexcept {
+    const HitTimer timer;
     const Wanted wanted{place_hash(hash), key};
     ReadResult result = find_once(hash, wanted, take);
     for (int retry = 0; result == ReadResult::torn && retry < torn_retries; ++retry) {
         result = find_once(hash, wanted, take);
     }
-    if (result == ReadResult::whole) return StatusCode::ok;
-    if (result == ReadResult::torn) processes.count(Counter::torn);
-    processes.count(Counter::misses);
+    if (result == ReadResult::whole) {
+        timer.hit(processes.statistics());
+        return StatusCode::ok;
+    }
+    processes.count(result == ReadResult::torn      ? Counter::misses_torn
+                    : result == ReadResult::no_room ? Counter::misses_no_room
+                                                    : Counter::misses_absent);
     return result == ReadResult::no_room ? StatusCode::no_space : StatusCode::not_found;
 }
 

@@ -19,6 +19,20 @@ namespace {
 // Each round lost means that somebody filled a block meanwhile.
 constexpr int reserve_rounds_max = 64;
 
+Counter put_counter(StatusCode outcome, const ProcessTable& processes) noexcept {
+    switch (outcome) {
+        case StatusCode::ok:
+            return Counter::puts;
+        case StatusCode::no_space:
+            return processes.has_slot() ? Counter::put_failures_no_space
+                                        : Counter::put_failures_no_process_slot;
+        case StatusCode::too_large:
+            return Counter::put_failures_too_large;
+        default:
+            return Counter::put_failures_invalid;
+    }
+}
+
 }  // namespace
 
 std::optional<Segment::Impl::Place> Segment::Impl::reserve_in(BlockLife open, std::uint64_t units) noexcept {
@@ -84,7 +98,7 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
                      ? Status(StatusCode::invalid_argument)
                      : impl_->store(hash_key(view.key), ItemContent::of(view));
     }
-    impl_->processes.count(status.ok() ? Counter::puts : Counter::put_failures);
+    impl_->processes.count(put_counter(status.code(), impl_->processes));
     return status;
 }
 
@@ -101,12 +115,14 @@ Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, s
     } else {
         status = impl_->store(hash, {fields, std::as_bytes(tags), key, stored, raw_length});
     }
-    impl_->processes.count(status.ok() ? Counter::puts : Counter::put_failures);
+    impl_->processes.count(put_counter(status.code(), impl_->processes));
     return status;
 }
 
 bool Segment::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
-    return impl_->index.erase(hash, key);
+    if (!impl_->index.erase(hash, key)) return false;
+    impl_->processes.count(Counter::erased_items);
+    return true;
 }
 
 void Segment::clear() noexcept { impl_->index.clear(); }

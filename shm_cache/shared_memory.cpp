@@ -218,6 +218,7 @@ Status SharedMemory::set_mode(mode_t mode) {
 }
 
 uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
+std::uint64_t SharedMemory::inode() const noexcept { return impl_->info.st_ino; }
 mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }
 
 Status SharedMemory::lock_exclusive() {

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,6 +43,7 @@ class SharedMemory {
     [[nodiscard]] std::span<std::byte> bytes() const noexcept;
     [[nodiscard]] uid_t owner() const noexcept;
     [[nodiscard]] mode_t mode() const noexcept;
+    [[nodiscard]] std::uint64_t inode() const noexcept;
     // Those who have it mapped already keep it.
     Status set_mode(mode_t mode);
 

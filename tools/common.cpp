@@ -149,12 +149,25 @@ std::string Table::to_string() const {
     return out;
 }
 
-Result<Segment> open_segment(const std::string& name) {
-    Result<Segment> segment = Segment::open(name);
-    if (segment.ok() || segment.status().code() != StatusCode::not_found) return segment;
+namespace {
+
+Status say_how_to_create(const Status& status, const std::string& name) {
+    if (status.code() != StatusCode::not_found) return status;
     return Status(StatusCode::not_found, "there is no segment \"" + name +
                                              "\" on this host; create it with: tiercache segment create " +
                                              name);
+}
+
+}  // namespace
+
+Result<Segment> open_segment(const std::string& name) {
+    Result<Segment> segment = Segment::open(name);
+    return segment.ok() ? std::move(segment) : say_how_to_create(segment.status(), name);
+}
+
+Result<SegmentStats> inspect_segment(const std::string& name) {
+    Result<SegmentStats> stats = Segment::inspect(name);
+    return stats.ok() ? stats : say_how_to_create(stats.status(), name);
 }
 
 Status print(const std::string& text) {

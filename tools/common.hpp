@@ -62,6 +62,8 @@ class Table {
 
 // As Segment::open(); when there is none the error says what to do.
 Result<Segment> open_segment(const std::string& name);
+// As Segment::inspect(), likewise.
+Result<SegmentStats> inspect_segment(const std::string& name);
 
 // Writes to standard output. Error: internal, when that fails (a full disk, a closed pipe).
 Status print(const std::string& text);

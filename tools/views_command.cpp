@@ -15,31 +15,6 @@
 
 namespace tiercache::tools {
 
-nlohmann::ordered_json segment_json(const SegmentStats& s) {
-    return {{"size_bytes", s.size_bytes},
-            {"block_bytes", s.block_bytes},
-            {"block_count", s.block_count},
-            {"free_blocks", s.free_blocks},
-            {"index_slots", s.index_slots},
-            {"largest_entry_bytes", s.largest_entry_bytes},
-            {"items", s.items},
-            {"item_bytes", s.item_bytes},
-            {"hits", s.hits},
-            {"misses", s.misses},
-            {"torn", s.torn},
-            {"puts", s.puts},
-            {"put_failures", s.put_failures},
-            {"evicted_items", s.evicted_items},
-            {"reclaimed_blocks", s.reclaimed_blocks}};
-}
-
-std::string segment_table(const SegmentStats& stats) {
-    Table table({{"segment"}, {"value", true}});
-    const nlohmann::ordered_json values = segment_json(stats);
-    for (const auto& [name, value] : values.items()) table.add({name, value.dump()});
-    return table.to_string();
-}
-
 namespace {
 
 struct ViewCommand {
@@ -123,10 +98,10 @@ Status run_stats(const ViewCommand& command) {
         text += list_of(*rows);
     }
     if (!options->l1.name.empty()) {
-        Result<Segment> segment = open_segment(options->l1.name);
-        if (!segment.ok()) return segment.status();
-        json["l1"] = segment_json(segment->stats());
-        text += (text.empty() ? "" : "\n") + segment_table(segment->stats());
+        Result<SegmentStats> stats = inspect_segment(options->l1.name);
+        if (!stats.ok()) return stats.status();
+        json["l1"] = segment_json(*stats);
+        text += (text.empty() ? "" : "\n") + segment_table(*stats);
     }
     return command.json ? print_json(json) : print(text);
 }

@@ -49,7 +49,7 @@ TEST_F(ClientFreshness, FreshUntilItsTagChanges) {
     EXPECT_EQ(judged().judgement, Judgement::fresh);
     EXPECT_GE(judged().age_ms, 40U);
     table_.begin_write(tag);
-    EXPECT_EQ(judged().judgement, Judgement::changed) << "being written";
+    EXPECT_EQ(judged().judgement, Judgement::being_written);
     table_.cancel_write(tag);
     EXPECT_EQ(judged().judgement, Judgement::fresh) << "a rollback changes nothing";
     table_.begin_write(tag);

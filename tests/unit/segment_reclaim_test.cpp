@@ -387,7 +387,7 @@ TEST_F(ReclaimTest, AReaderRetriesTwiceAndThenMisses) {
     const Bytes key = key_of(0);
     EXPECT_TRUE(segment_.get(hash_key(key), key, target).empty());
     EXPECT_EQ(context.calls, 3);
-    EXPECT_EQ(segment_.stats().torn, 1U);
+    EXPECT_EQ(segment_.stats().misses_torn, 1U);
     EXPECT_EQ(segment_.stats().misses, 1U);
 }
 
