@@ -61,6 +61,7 @@ void Dependencies::add(Tag tag) noexcept {
 
 void Dependencies::add_relation(Oid relation) {
     add(relation_tag(relation));
+    if (context_ == nullptr) return;
     MemoryContext caller = MemoryContextSwitchTo(context_);
     if (list_length(relations_) < limit) relations_ = list_append_unique_oid(relations_, relation);
     MemoryContextSwitchTo(caller);

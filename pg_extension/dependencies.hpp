@@ -48,7 +48,7 @@ class Dependencies {
     }
     // Was an object in a temporary schema added? It means something else in each session.
     [[nodiscard]] bool temporary() const noexcept { return temporary_; }
-    // The relations among them, for people: OIDs.
+    // The relations among them that came since begin(), for people: OIDs.
     [[nodiscard]] List* relations() const noexcept { return relations_; }
 
     // Collects from the queries of this backend until end(); collections nest.

@@ -7,6 +7,7 @@
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
+#include "pg_extension/transparent.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
@@ -124,7 +125,8 @@ void analyze_and_plan(Fill& fill) {
     if (fill.reasons.any()) return;
 
     // A worker process's functions would read tables unseen by our hook.
-    const int options = findings.calls_user_functions ? 0 : CURSOR_OPT_PARALLEL_OK;
+    const int options =
+        transparent::cursor_option_plain | (findings.calls_user_functions ? 0 : CURSOR_OPT_PARALLEL_OK);
     fill.plan = pg_plan_query(query, fill.request.sql, options, fill.parameters);
     fill.dependencies.add_plan(fill.plan);
     query_check::check_plan(fill.plan, fill.reasons);

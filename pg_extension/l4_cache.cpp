@@ -63,7 +63,9 @@ bool is_current(const Key& key) { return key.unambiguous && std::ranges::equal(s
 
 bool peek(const Key& key, EntryView& entry) { return copy_out(key, entry); }
 
-bool find(const Key& key, EntryView& entry) {
+namespace {
+
+[[nodiscard]] bool find_for(const Key& key, EntryView& entry, std::optional<std::uint64_t> snapshot_clock) {
     L4Counters& counters = shared::state().counters;
     if (!copy_out(key, entry)) {
         count(counters.misses_absent);
@@ -75,7 +77,11 @@ bool find(const Key& key, EntryView& entry) {
     }
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
-    if (check_for_transaction(tags, entry.fields.stamp, entry.fields.epoch) != Verdict::fresh) {
+    const std::uint64_t stamp = entry.fields.stamp;
+    const std::uint64_t epoch = entry.fields.epoch;
+    const Verdict verdict = snapshot_clock ? check_for_snapshot(tags, stamp, epoch, *snapshot_clock)
+                                           : check_for_transaction(tags, stamp, epoch);
+    if (verdict != Verdict::fresh) {
         count(counters.misses_changed);
         return false;
     }
@@ -84,6 +90,13 @@ bool find(const Key& key, EntryView& entry) {
     count(counters.saved_us, entry.fields.fill_cost_us);
     tell_dependents(entry);
     return true;
+}
+
+}  // namespace
+
+bool find(const Key& key, EntryView& entry) { return find_for(key, entry, std::nullopt); }
+bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock) {
+    return find_for(key, entry, snapshot_clock);
 }
 
 std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {

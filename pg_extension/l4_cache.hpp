@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 
 #include "pg_extension/pg.hpp"
@@ -33,6 +34,8 @@ struct Key {
 // verified. A private, palloc'ed copy. False: there is none. Counts hits and misses; call it only without a
 // bypass_reason().
 [[nodiscard]] bool find(const Key& key, EntryView& entry);
+// The same for a query under a snapshot whose clock is known.
+[[nodiscard]] bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock);
 
 // As find(), but counts nothing and judges nothing but the bytes.
 [[nodiscard]] bool peek(const Key& key, EntryView& entry);

@@ -5,6 +5,7 @@
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
+#include "pg_extension/transparent.hpp"
 #include "pg_extension/write_tracker.hpp"
 
 extern "C" {
@@ -21,8 +22,8 @@ planner_hook_type previous_planner_hook = nullptr;
 // A REPEATABLE READ transaction's snapshot can be told apart only at its first statements.
 PlannedStmt* plan(Query* query, const char* text, int cursor_options, ParamListInfo parameters) {
     if (tiercache::shared::available()) tiercache::note_transaction_snapshot();
-    return previous_planner_hook != nullptr ? previous_planner_hook(query, text, cursor_options, parameters)
-                                            : standard_planner(query, text, cursor_options, parameters);
+    const auto planner = previous_planner_hook != nullptr ? previous_planner_hook : standard_planner;
+    return tiercache::transparent::plan(planner, query, text, cursor_options, parameters);
 }
 
 void install() {
@@ -31,6 +32,7 @@ void install() {
     tiercache::write_tracker::register_callbacks();
     tiercache::register_lease_worker();
     tiercache::dependencies::install_hook();
+    tiercache::transparent::install_hooks();
     previous_planner_hook = planner_hook;
     planner_hook = plan;
 }

@@ -554,10 +554,9 @@ RawStmt* check_statement(List* parse_trees, Reasons& reasons) {
     return statement;
 }
 
-Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, PayloadFormat format,
-                     Reasons& reasons, Dependencies& dependencies) {
+Findings check_rewritten(Query* rewritten, PayloadFormat format, Reasons& reasons,
+                         Dependencies& dependencies) {
     Walk walk{reasons, dependencies, {}};
-    (void)visit_named(reinterpret_cast<Node*>(analyzed), &dependencies);
     (void)visit(reinterpret_cast<Node*>(rewritten), &walk);
     check_columns(walk, rewritten, format);
     if (walk.writes_anonymous && OidIsValid(walk.first_unwritable)) {
@@ -571,8 +570,15 @@ Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, Payl
     if (dependencies.temporary()) {
         reasons.add("it uses a function, type, operator or collation of a temporary schema");
     }
-    check_clock_literals(statement, analyzed, reasons);
     return walk.findings;
+}
+
+Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, PayloadFormat format,
+                     Reasons& reasons, Dependencies& dependencies) {
+    (void)visit_named(reinterpret_cast<Node*>(analyzed), &dependencies);
+    const Findings findings = check_rewritten(rewritten, format, reasons, dependencies);
+    check_clock_literals(statement, analyzed, reasons);
+    return findings;
 }
 
 void check_plan(PlannedStmt* plan, Reasons& reasons) {

@@ -40,6 +40,10 @@ struct Findings {
 [[nodiscard]] Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten,
                                    PayloadFormat format, Reasons& reasons, Dependencies& dependencies);
 
+// Of a query in its session as it will be planned: names were looked up, and text literals are values.
+[[nodiscard]] Findings check_rewritten(Query* rewritten, PayloadFormat format, Reasons& reasons,
+                                       Dependencies& dependencies);
+
 // Partitions and inheritance children come with the plan.
 void check_plan(PlannedStmt* plan, Reasons& reasons);
 

@@ -161,10 +161,9 @@ void fill_rows(const l4_cache::Key& key, const text* sql, TupleDesc expected, Tu
     sink.rows = rows;
     sink.limit = std::min(size_limit(), static_cast<std::size_t>(MaxAllocSize) / 2);
     fill::run(*fill, tuple_payload::make_receiver(&sink));
-    tuple_payload::finish(sink);
     if (fill->bypassed != nullptr) return;
-    if (sink.complete) {
-        publish(*fill, key, bytes_of(sink.payload));
+    if (sink.copy.complete) {
+        publish(*fill, key, bytes_of(sink.copy.payload));
     } else {
         count_fill(false);
     }

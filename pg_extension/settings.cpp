@@ -2,6 +2,10 @@
 
 #include <climits>
 
+extern "C" {
+#include <utils/plancache.h>
+}
+
 namespace tiercache::settings {
 
 bool enabled = true;
@@ -11,6 +15,8 @@ int clock_mode = 0644;
 int lease_ms = 2500;
 int max_entry_size_kb = 1024;
 int min_cost = 0;
+int mode = static_cast<int>(Mode::off);
+int verify = static_cast<int>(Verify::off);
 
 namespace {
 
@@ -39,6 +45,22 @@ bool check_clock_name(char** value, void** /*extra*/, GucSource /*source*/) {
     return false;
 }
 
+constexpr config_enum_entry mode_names[] = {{"off", static_cast<int>(Mode::off), false},
+                                            {"auto", static_cast<int>(Mode::automatic), false},
+                                            {nullptr, 0, false}};
+constexpr config_enum_entry verify_names[] = {{"off", static_cast<int>(Verify::off), false},
+                                              {"warning", static_cast<int>(Verify::warning), false},
+                                              {"error", static_cast<int>(Verify::error), false},
+                                              {nullptr, 0, false}};
+
+// Plans that were made in the other mode are made again.
+void on_mode_change(int new_mode, void* /*extra*/) {
+    if (new_mode != mode) ResetPlanCache();
+}
+void on_min_cost_change(int new_cost, void* /*extra*/) {
+    if (new_cost != min_cost && mode != static_cast<int>(Mode::off)) ResetPlanCache();
+}
+
 #ifdef TIERCACHE_PAUSE_POINTS
 const config_enum_entry mutant_names[] = {{"none", static_cast<int>(Mutant::none), false},
                                           {"late_stamp", static_cast<int>(Mutant::late_stamp), false},
@@ -52,6 +74,7 @@ const config_enum_entry mutant_names[] = {{"none", static_cast<int>(Mutant::none
 
 #ifdef TIERCACHE_PAUSE_POINTS
 int mutant = static_cast<int>(Mutant::none);
+bool repeat = false;
 #endif
 
 void define() {
@@ -80,11 +103,23 @@ void define() {
     DefineCustomIntVariable(
         "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
         "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
-        0, INT_MAX, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+        0, INT_MAX, PGC_USERSET, 0, nullptr, on_min_cost_change, nullptr);
+    DefineCustomEnumVariable("tiercache.mode", "Caches the SELECTs of every client.",
+                             "off: only what is asked for through the functions of tiercache; auto: each "
+                             "SELECT that can be cached and costs tiercache.min_cost.",
+                             &mode, static_cast<int>(Mode::off), mode_names, PGC_USERSET, 0, nullptr,
+                             on_mode_change, nullptr);
+    DefineCustomEnumVariable(
+        "tiercache.verify", "Runs the query at each transparent hit too, and compares the answers.",
+        "For tests: a hit costs more than the query then.", &verify, static_cast<int>(Verify::off),
+        verify_names, PGC_USERSET, 0, nullptr, nullptr, nullptr);
 #ifdef TIERCACHE_PAUSE_POINTS
     DefineCustomEnumVariable("tiercache.mutant", "Breaks the freshness rule, for tests of the tests.",
                              nullptr, &mutant, static_cast<int>(Mutant::none), mutant_names, PGC_SUSET, 0,
                              nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("tiercache.repeat",
+                             "Serves transparent misses from what they stored, for tests.", nullptr, &repeat,
+                             false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
 #endif
 #if PG_VERSION_NUM >= 150000
     MarkGUCPrefixReserved("tiercache");

@@ -14,10 +14,20 @@ inline constexpr int lease_ms_max = 60000;
 extern int max_entry_size_kb;  // tiercache.max_entry_size
 extern int min_cost;           // tiercache.min_cost, in units of the planner: cheaper queries are not cached
 
+// tiercache.mode: are queries cached that nobody asked tiercache to cache?
+enum class Mode : int { off, automatic };
+extern int mode;
+// tiercache.verify: is each hit compared with the query's own answer, and what happens when they differ?
+enum class Verify : int { off, warning, error };
+extern int verify;
+
 #ifdef TIERCACHE_PAUSE_POINTS
 // Deliberately broken variants of the freshness rule, which the race tests must catch.
 enum class Mutant : int { none, late_stamp, no_writers, no_versions, no_check };
 extern int mutant;  // tiercache.mutant
+// tiercache.repeat: a transparent miss runs its query to the end first and is then served from the entry, so
+// that every query that can be cached is served at least once.
+extern bool repeat;
 #endif
 
 void define();

@@ -102,6 +102,14 @@ Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, st
     return shared::clock().check_unleased(tags, stamp, epoch);
 }
 
+Verdict check_for_snapshot(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch,
+                           std::uint64_t snapshot_clock) {
+#ifdef TIERCACHE_PAUSE_POINTS
+    if (settings::mutant == static_cast<int>(settings::Mutant::no_check)) return Verdict::fresh;
+#endif
+    return shared::clock().check_unleased(tags, std::min(stamp, snapshot_clock), epoch);
+}
+
 PlanAge plan_age_now() noexcept {
     PlanAge age{};
     age.clock = shared::clock_now();

@@ -26,6 +26,11 @@ namespace tiercache {
 [[nodiscard]] Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp,
                                             std::uint64_t epoch);
 
+// The same for a snapshot whose clock is known, whatever the isolation level: the entry must be what a query
+// under that very snapshot returns.
+[[nodiscard]] Verdict check_for_snapshot(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch,
+                                         std::uint64_t snapshot_clock);
+
 // The age of a plan, taken before parse analysis (which takes locks and accepts invalidation messages).
 struct PlanAge {
     std::uint64_t clock;

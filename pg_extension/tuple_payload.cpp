@@ -39,6 +39,7 @@ struct Receiver {
     Sink* sink;
     TupleTableSlot* flat_slot;  // rows whose out-of-line values were fetched
     MemoryContext row_context;
+    MemoryContext caller_context;  // of the copy
 };
 
 [[nodiscard]] bool same_column(const Column& column, Oid type, std::int32_t modifier) {
@@ -85,15 +86,6 @@ void check_columns(std::span<const Column> columns, TupleDesc expected) {
     }
 }
 
-// A record's columns are known to the backend that made it only.
-[[nodiscard]] bool has_anonymous_records(TupleDesc description) {
-    for (int i = 0; i < description->natts; ++i) {
-        const Oid type = TupleDescAttr(description, i)->atttypid;
-        if (type == RECORDOID || type == RECORDARRAYOID) return true;
-    }
-    return false;
-}
-
 [[nodiscard]] std::span<Column> describe(TupleDesc description) {
     const auto count = static_cast<std::size_t>(description->natts);
     auto* columns = static_cast<Column*>(palloc0(sizeof(Column) * (count + 1)));
@@ -104,50 +96,35 @@ void check_columns(std::span<const Column> columns, TupleDesc expected) {
     return {columns, count};
 }
 
-void give_up_payload(Sink& sink) {
-    pfree(sink.payload.data);
-    sink.payload = {};
-    sink.complete = false;
+void give_up(Copy& copy) {
+    pfree(copy.payload.data);
+    copy.payload = {};
+    copy.complete = false;
 }
 
-void append(Sink& sink, const void* bytes, Size size) {
-    if (!sink.complete) return;
+void append(Copy& copy, const void* bytes, Size size) {
+    if (!copy.complete) return;
     const Size padded = MAXALIGN(size);
-    if (static_cast<Size>(sink.payload.len) + padded > sink.limit) {
-        give_up_payload(sink);
+    if (static_cast<Size>(copy.payload.len) + padded > copy.limit) {
+        give_up(copy);
         return;
     }
     static constexpr char zeros[MAXIMUM_ALIGNOF] = {};
-    appendBinaryStringInfo(&sink.payload, static_cast<const char*>(bytes), static_cast<int>(size));
-    appendBinaryStringInfo(&sink.payload, zeros, static_cast<int>(padded - size));
+    appendBinaryStringInfo(&copy.payload, static_cast<const char*>(bytes), static_cast<int>(size));
+    appendBinaryStringInfo(&copy.payload, zeros, static_cast<int>(padded - size));
 }
 
 void start(DestReceiver* self, int /*operation*/, TupleDesc description) {
     auto* receiver = reinterpret_cast<Receiver*>(self);
     Sink& sink = *receiver->sink;
-    const std::span<Column> columns = describe(description);
-    check_columns(columns, sink.expected);
+    check_columns(describe(description), sink.expected);
     receiver->flat_slot = MakeSingleTupleTableSlot(description, &TTSOpsMinimalTuple);
     receiver->row_context =
         AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
-    sink.complete = !has_anonymous_records(description);
-    const Header header{static_cast<std::uint32_t>(columns.size()), 0, 0};
-    append(sink, &header, sizeof(header));
-    append(sink, columns.data(), columns.size_bytes());
-}
-
-// The row as one tuple that holds all of its values.
-[[nodiscard]] MinimalTuple flatten(TupleTableSlot* slot) {
-    TupleDesc description = slot->tts_tupleDescriptor;
-    slot_getallattrs(slot);
-    auto* values = static_cast<Datum*>(palloc(sizeof(Datum) * (static_cast<Size>(description->natts) + 1)));
-    for (int i = 0; i < description->natts; ++i) {
-        values[i] = slot->tts_values[i];
-        if (slot->tts_isnull[i] || TupleDescAttr(description, i)->attlen != -1) continue;
-        auto* value = reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]));
-        if (VARATT_IS_EXTERNAL(value)) values[i] = PointerGetDatum(detoast_external_attr(value));
-    }
-    return pg::form_minimal_tuple(description, values, slot->tts_isnull);
+    // The executor's own context ends with it.
+    MemoryContext executor = MemoryContextSwitchTo(receiver->caller_context);
+    begin_copy(sink.copy, sink.limit, description);
+    MemoryContextSwitchTo(executor);
 }
 
 bool receive(TupleTableSlot* slot, DestReceiver* self) {
@@ -157,8 +134,7 @@ bool receive(TupleTableSlot* slot, DestReceiver* self) {
     MinimalTuple tuple = flatten(slot);
     ExecStoreMinimalTuple(tuple, receiver->flat_slot, false);
     tuplestore_puttupleslot(sink.rows, receiver->flat_slot);
-    append(sink, tuple, tuple->t_len);
-    ++sink.row_count;
+    add_to_copy(sink.copy, tuple);
     ExecClearTuple(receiver->flat_slot);
     MemoryContextSwitchTo(caller);
     MemoryContextReset(receiver->row_context);
@@ -169,6 +145,7 @@ void shut_down(DestReceiver* self) {
     auto* receiver = reinterpret_cast<Receiver*>(self);
     if (receiver->flat_slot != nullptr) ExecDropSingleTupleTableSlot(receiver->flat_slot);
     receiver->flat_slot = nullptr;
+    finish_copy(receiver->sink->copy);
 }
 void destroy(DestReceiver* self) { pfree(self); }
 
@@ -218,22 +195,72 @@ void destroy(DestReceiver* self) { pfree(self); }
 
 }  // namespace
 
+bool can_be_kept(TupleDesc description) {
+    for (int i = 0; i < description->natts; ++i) {
+        const auto* column = TupleDescAttr(description, i);
+        // A record's columns are known to the backend that made it only; a cstring is no value of a table.
+        if (column->atttypid == RECORDOID || column->atttypid == RECORDARRAYOID || column->attlen < -1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void begin_copy(Copy& copy, Size limit, TupleDesc description) {
+    initStringInfo(&copy.payload);
+    copy.limit = limit;
+    copy.row_count = 0;
+    copy.complete = true;
+    if (!can_be_kept(description)) {
+        give_up(copy);
+        return;
+    }
+    const std::span<Column> columns = describe(description);
+    const Header header{static_cast<std::uint32_t>(columns.size()), 0, 0};
+    append(copy, &header, sizeof(header));
+    append(copy, columns.data(), columns.size_bytes());
+}
+
+void add_to_copy(Copy& copy, MinimalTuple row) {
+    append(copy, row, row->t_len);
+    ++copy.row_count;
+}
+
+void finish_copy(Copy& copy) {
+    if (!copy.complete) return;
+    std::memcpy(copy.payload.data + offsetof(Header, row_count), &copy.row_count, sizeof(copy.row_count));
+}
+
+MinimalTuple flatten(TupleTableSlot* slot) {
+    TupleDesc description = slot->tts_tupleDescriptor;
+    slot_getallattrs(slot);
+    auto* values = static_cast<Datum*>(palloc(sizeof(Datum) * (static_cast<Size>(description->natts) + 1)));
+    for (int i = 0; i < description->natts; ++i) {
+        values[i] = slot->tts_values[i];
+        if (slot->tts_isnull[i] || TupleDescAttr(description, i)->attlen != -1) continue;
+        auto* value = reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]));
+        if (VARATT_IS_EXTERNAL(value)) values[i] = PointerGetDatum(detoast_external_attr(value));
+    }
+    return pg::form_minimal_tuple(description, values, slot->tts_isnull);
+}
+
 DestReceiver* make_receiver(Sink* sink) {
-    initStringInfo(&sink->payload);
-    sink->row_count = 0;
-    sink->complete = true;
     auto* receiver = static_cast<Receiver*>(palloc0(sizeof(Receiver)));
     receiver->functions = {receive, start, shut_down, destroy, DestNone};
     receiver->sink = sink;
+    receiver->caller_context = CurrentMemoryContext;
     return &receiver->functions;
 }
 
-void finish(Sink& sink) {
-    if (sink.complete)
-        std::memcpy(sink.payload.data + offsetof(Header, row_count), &sink.row_count, sizeof(uint64));
-}
+namespace {
 
-bool replay(std::span<const std::byte> payload, TupleDesc expected, Tuplestorestate* rows) {
+struct Parts {
+    std::span<const Column> columns;
+    std::span<const std::byte> tuples;
+    std::uint64_t row_count;
+};
+
+[[nodiscard]] bool split(std::span<const std::byte> payload, Parts& parts) noexcept {
     Header header;
     if (payload.size() < sizeof(header)) return false;
     std::memcpy(&header, payload.data(), sizeof(header));
@@ -241,23 +268,63 @@ bool replay(std::span<const std::byte> payload, TupleDesc expected, Tuplestorest
     if (header.column_count > MaxTupleAttributeNumber) return false;
     const std::size_t column_bytes = header.column_count * sizeof(Column);
     if (payload.size() < column_bytes) return false;
-    check_columns({reinterpret_cast<const Column*>(payload.data()), header.column_count}, expected);
-    payload = payload.subspan(column_bytes);
+    parts.columns = {reinterpret_cast<const Column*>(payload.data()), header.column_count};
+    parts.tuples = payload.subspan(column_bytes);
+    parts.row_count = header.row_count;
+    return parts.row_count <= parts.tuples.size() / SizeofMinimalTupleHeader;
+}
 
+// The first tuple of `tuples`, which then starts behind it; nullptr when there is no whole one.
+[[nodiscard]] MinimalTuple take(std::span<const std::byte>& tuples, TupleDesc description) {
+    const auto* tuple = reinterpret_cast<const MinimalTupleData*>(tuples.data());
+    const bool whole = tuples.size() >= SizeofMinimalTupleHeader &&
+                       tuple->t_len >= SizeofMinimalTupleHeader && MAXALIGN(tuple->t_len) <= tuples.size() &&
+                       is_whole_tuple(tuple, description);
+    if (!whole) return nullptr;
+    tuples = tuples.subspan(MAXALIGN(tuple->t_len));
+    return const_cast<MinimalTuple>(tuple);
+}
+
+[[nodiscard]] bool same_types(std::span<const Column> columns, TupleDesc description) noexcept {
+    if (columns.size() != static_cast<std::size_t>(description->natts)) return false;
+    for (int i = 0; i < description->natts; ++i) {
+        if (columns[static_cast<std::size_t>(i)].type != TupleDescAttr(description, i)->atttypid)
+            return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows) {
+    Parts parts{};
+    if (!split(payload, parts) || !same_types(parts.columns, description)) return false;
+    rows.count = parts.row_count;
+    rows.rows = static_cast<MinimalTuple*>(
+        palloc_extended(sizeof(MinimalTuple) * (parts.row_count + 1), MCXT_ALLOC_HUGE));
+    for (std::uint64_t i = 0; i < parts.row_count; ++i) {
+        rows.rows[i] = take(parts.tuples, description);
+        if (rows.rows[i] == nullptr) return false;
+    }
+    return parts.tuples.empty();
+}
+
+bool replay(std::span<const std::byte> payload, TupleDesc expected, Tuplestorestate* rows) {
+    Parts parts{};
+    if (!split(payload, parts)) return false;
+    check_columns(parts.columns, expected);
     TupleTableSlot* slot = MakeSingleTupleTableSlot(expected, &TTSOpsMinimalTuple);
     bool whole = true;
-    for (std::uint64_t i = 0; whole && i < header.row_count; ++i) {
+    for (std::uint64_t i = 0; whole && i < parts.row_count; ++i) {
         CHECK_FOR_INTERRUPTS();
-        const auto* tuple = reinterpret_cast<const MinimalTupleData*>(payload.data());
-        whole = payload.size() >= SizeofMinimalTupleHeader && tuple->t_len >= SizeofMinimalTupleHeader &&
-                MAXALIGN(tuple->t_len) <= payload.size() && is_whole_tuple(tuple, expected);
+        MinimalTuple tuple = take(parts.tuples, expected);
+        whole = tuple != nullptr;
         if (!whole) break;
-        ExecStoreMinimalTuple(const_cast<MinimalTuple>(tuple), slot, false);
+        ExecStoreMinimalTuple(tuple, slot, false);
         tuplestore_puttupleslot(rows, slot);
-        payload = payload.subspan(MAXALIGN(tuple->t_len));
     }
     ExecDropSingleTupleTableSlot(slot);
-    return whole && payload.empty();
+    return whole && parts.tuples.empty();
 }
 
 std::uint64_t row_count(std::span<const std::byte> payload) noexcept {

@@ -21,22 +21,45 @@ extern "C" {
 
 namespace tiercache::tuple_payload {
 
-// Rows go to the caller's tuplestore and, while there are not more than `limit` bytes of them, to the
-// payload.
+// The payload while it is being written: the whole result, or nothing once it has more than `limit` bytes.
+struct Copy {
+    StringInfoData payload;
+    Size limit;
+    std::uint64_t row_count;
+    bool complete;  // payload holds all rows that were added
+};
+
+// Starts a copy of rows of that description, in the current memory context.
+void begin_copy(Copy& copy, Size limit, TupleDesc description);
+void add_to_copy(Copy& copy, MinimalTuple row);
+// Writes the row count into the payload.
+void finish_copy(Copy& copy);
+
+// The row as one tuple that holds all of its values, palloc'ed.
+[[nodiscard]] MinimalTuple flatten(TupleTableSlot* slot);
+
+// May rows of that description be kept at all?
+[[nodiscard]] bool can_be_kept(TupleDesc description);
+
+// The rows of a payload, which is MAXALIGNed; they point into it.
+struct Rows {
+    MinimalTuple* rows;  // palloc'ed
+    std::uint64_t count;
+};
+// False when the bytes are no payload of rows of that description. Raises no errors but for memory.
+[[nodiscard]] bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows);
+
+// Rows go to the caller's tuplestore and to a copy.
 struct Sink {
     TupleDesc expected;  // the caller's column definition list
     Tuplestorestate* rows;
     Size limit;
-    StringInfoData payload;
-    std::uint64_t row_count;
-    bool complete;  // payload holds the whole result
+    Copy copy;
 };
 
 // Raises an error that tells the right column definition list when the query's columns are not
 // `sink->expected`.
 [[nodiscard]] DestReceiver* make_receiver(Sink* sink);
-// Writes the row count into the payload.
-void finish(Sink& sink);
 
 // Puts the rows of a payload, which is MAXALIGNed, into `rows`; false when the bytes are no payload. Raises
 // the same error as a fill when its columns are not `expected`.

@@ -1,0 +1,47 @@
+// The plan node of transparent mode, on top of a SELECT's plan: returns the rows of a fresh entry, or runs
+// the plan and keeps a copy of what passes through.
+//
+// The look-up is made when the executor starts, for the executor's own snapshot: a hit returns what the plan
+// would return under that snapshot, or it is none. An entry is stored when the plan was run to its end, and
+// never when that is not certain: rows that nobody asked for are read only where they were computed already.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "pg_extension/pg.hpp"
+#include "pg_extension/snapshot_clock.hpp"
+#include "shm_cache/hash.hpp"
+
+extern "C" {
+#include <nodes/plannodes.h>
+}
+
+namespace tiercache::cache_scan {
+
+// What planning found out; kept in the node, and copied with it.
+struct Facts {
+    PlanAge plan_age;
+    std::uint32_t plan_us;      // what planning cost
+    bool calls_user_functions;  // which may run queries of their own
+    bool reads_ahead;           // all rows are computed by the time of the first
+    bool is_ordered;            // an ORDER BY says in which order the rows come
+    std::uint32_t tag_count;
+    const Tag* tags;
+    const char* refusal;  // why nothing is looked up or kept, or nullptr
+    const char* text;     // of the statement
+    const char* digest;   // of the statement, see statement_digest.hpp
+    List* parameters;     // the numbers of those it refers to
+};
+
+// Puts the node on top of the plan.
+void put_on_top(PlannedStmt* plan, const Facts& facts);
+
+// What put_on_top() was given; palloc'ed.
+[[nodiscard]] Facts* facts_of(const CustomScan* scan);
+
+// Once a process.
+void register_methods();
+
+}  // namespace tiercache::cache_scan

@@ -1,0 +1,95 @@
+// The copy that a cache scan makes: from the child's rows to the entry.
+#include <algorithm>
+
+#include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/pause_point.hpp"
+#include "pg_extension/shared_state.hpp"
+#include "pg_extension/tags.hpp"
+#include "shm_cache/monotonic_time.hpp"
+
+extern "C" {
+#include <access/parallel.h>
+#include <executor/executor.h>
+}
+
+namespace tiercache::cache_scan {
+
+namespace {
+
+[[nodiscard]] std::uint32_t cost_of(const State& state) noexcept {
+    const std::uint64_t us = state.facts->plan_us + (monotonic_ns() - state.started_ns) / 1000;
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(us, UINT32_MAX));
+}
+
+// The plan has its names looked up: that roles changed, or that other functions came, makes no other plan of
+// it.
+[[nodiscard]] bool is_plan_current(const PlanAge& age, std::span<const Tag> tags) noexcept {
+    if (age.ddl_pending) return false;
+    return std::all_of(tags.begin(), tags.end(), [&age](Tag tag) {
+        return tag == roles_tag() || tag == definitions_tag() || plan_is_current(age, {&tag, 1});
+    });
+}
+
+[[nodiscard]] bool may_keep(State& state) {
+    Dependencies& all = state.nested;
+    for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
+    return !all.overflow() && !all.untracked() && bypass_reason() == nullptr &&
+           is_plan_current(state.facts->plan_age, all.tags()) && l4_cache::is_current(state.key);
+}
+
+[[nodiscard]] bool store(State& state) {
+    if (!may_keep(state)) return false;
+    EntryFields fields;
+    fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns);
+    fields.epoch = shared::clock().epoch();
+    fields.stamp = state.stamp;
+    fields.format = PayloadFormat::pg_tuples;
+    fields.data_class = DataClass::warm;
+    fields.fill_cost_us = cost_of(state);
+    const std::span<const std::byte> payload =
+        std::as_bytes(std::span(state.copy.payload.data, static_cast<std::size_t>(state.copy.payload.len)));
+    const std::span<std::byte> entry = l4_cache::encode(fields, state.nested.tags(), state.key, payload, 0);
+    if (entry.empty()) return false;
+    const bool stored = l4_cache::put(entry);
+    pfree(entry.data());
+    return stored;
+}
+
+}  // namespace
+
+TupleTableSlot* next_of_child(State& state) {
+    PlanState* child = outerPlanState(&state.node);
+    if (!state.is_filling || !state.facts->calls_user_functions) return ExecProcNode(child);
+    TupleTableSlot* slot = nullptr;
+    state.nested.begin();
+    PG_TRY();
+    { slot = ExecProcNode(child); }
+    PG_CATCH();
+    {
+        state.nested.end();
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    state.nested.end();
+    return slot;
+}
+
+void publish(State& state) {
+    // The scan may end while workers run for it; then its end does this.
+    if (!state.is_filled || IsInParallelMode()) return;
+    state.is_filled = false;
+    pause_point(PausePoint::fill_computed);
+    state.is_stored = store(state);
+    L4Counters& counters = shared::state().counters;
+    pg_atomic_fetch_add_u64(state.is_stored ? &counters.fills : &counters.fills_unpublished, 1);
+    if (state.copy.payload.data != nullptr) pfree(state.copy.payload.data);
+    state.copy = {};
+}
+
+void stop_filling(State& state) noexcept {
+    state.is_filling = false;
+    if (state.copy.payload.data != nullptr) pfree(state.copy.payload.data);
+    state.copy = {};
+}
+
+}  // namespace tiercache::cache_scan

@@ -1,0 +1,272 @@
+// The plan node of transparent mode: run.
+#include <algorithm>
+#include <new>
+
+#include "pg_extension/boundary.hpp"
+#include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/settings.hpp"
+#include "pg_extension/shared_state.hpp"
+#include "shm_cache/monotonic_time.hpp"
+
+extern "C" {
+#include <executor/executor.h>
+#include <nodes/extensible.h>
+}
+
+namespace tiercache::cache_scan {
+
+namespace {
+
+// Rows that are read before they are asked for, where that cannot be noticed.
+constexpr std::uint64_t rows_ahead_max = 64;
+
+[[nodiscard]] EState* executor_of(const State& state) noexcept { return state.node.ss.ps.state; }
+
+// Is its plan, or what came of it, going to be shown?
+[[nodiscard]] bool is_explained(const State& state, int eflags) noexcept {
+    return (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || executor_of(state)->es_instrument != 0;
+}
+
+void bypass(State& state, const char* reason) {
+    state.outcome = Outcome::bypassed;
+    state.reason = reason;
+}
+
+[[nodiscard]] bool take_rows(State& state, const EntryView& entry) {
+    const std::byte* payload = l4_cache::read_payload_at(entry, 0);
+    if (payload == nullptr) return false;
+    TupleDesc description = ExecGetResultType(&state.node.ss.ps);
+    if (!tuple_payload::read({payload, entry.raw_length}, description, state.rows)) return false;
+    state.serves_rows = state.rows_are_whole = true;
+    return true;
+}
+
+// Why the entry, if there is one, was not served; for EXPLAIN.
+[[nodiscard]] const char* miss_reason(const State& state) {
+    EntryView entry;
+    if (!l4_cache::peek(state.key, entry)) return "there is no entry";
+    return entry.fields.lifetime.expired_at(monotonic_ns()) ? "the entry expired"
+                                                            : "what the entry was computed from has changed";
+}
+
+// Nothing is counted of an EXPLAIN that runs nothing.
+[[nodiscard]] bool find(State& state, int eflags, EntryView& entry) {
+    if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0) return l4_cache::find(state.key, entry, state.stamp);
+    std::array<Tag, max_entry_tags> tags;
+    return l4_cache::peek(state.key, entry) && !entry.fields.lifetime.expired_at(monotonic_ns()) &&
+           check_for_snapshot(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch,
+                              state.stamp) == Verdict::fresh;
+}
+
+void look_up(State& state, int eflags) {
+    const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
+    if (state.facts->refusal != nullptr) {
+        state.outcome = Outcome::refused;
+        state.reason = state.facts->refusal;
+        return;
+    }
+    const char* reason =
+        settings::mode == static_cast<int>(settings::Mode::off) ? "tiercache.mode is off" : bypass_reason();
+    std::optional<std::uint64_t> clock;
+    if (reason == nullptr) {
+        clock = clock_of(executor_of(state)->es_snapshot);
+        if (!clock) reason = "the clock of the query's snapshot is not known";
+    }
+    if (reason == nullptr) {
+        state.stamp = *clock;
+        (void)make_key(*state.facts, executor_of(state)->es_param_list_info, state.key, reason);
+    }
+    if (reason != nullptr) {
+        bypass(state, reason);
+        if (runs) pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
+        return;
+    }
+    EntryView entry;
+    if (find(state, eflags, entry) && take_rows(state, entry)) {
+        state.outcome = Outcome::hit;
+        state.stamp = entry.fields.stamp;
+        return;
+    }
+    state.outcome = Outcome::miss;
+    if (is_explained(state, eflags)) state.reason = miss_reason(state);
+}
+
+void start_filling(State& state) {
+    const Size limit =
+        std::min(static_cast<Size>(settings::max_entry_size_kb) * 1024, static_cast<Size>(MaxAllocSize) / 2);
+    tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
+    state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
+    state.is_filling = state.copy.complete;
+    if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
+}
+
+void begin(CustomScanState* node, EState* executor, int eflags) {
+    State& state = state_of(node);
+    auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
+    state.facts = facts_of(plan);
+    state.started_ns = monotonic_ns();
+    look_up(state, eflags);
+    const bool is_hit = state.outcome == Outcome::hit;
+    state.must_verify = is_hit && settings::verify != static_cast<int>(settings::Verify::off);
+    if (!is_hit || state.must_verify || is_explained(state, eflags)) {
+        outerPlanState(node) = ExecInitNode(outerPlan(plan), executor, eflags);
+    }
+    if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0) return;
+    state.slot = ExecInitExtraTupleSlot(executor, ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
+    if (state.outcome == Outcome::miss) start_filling(state);
+}
+
+#ifdef TIERCACHE_PAUSE_POINTS
+void repeat(State& state);
+#endif
+
+// ---- rows ----
+
+[[nodiscard]] bool goes_forward(const State& state) noexcept {
+    return !ScanDirectionIsBackward(executor_of(state)->es_direction);
+}
+
+// The row that the scan's direction leads to, of those at hand.
+[[nodiscard]] TupleTableSlot* next_of_rows(State& state) {
+    if (goes_forward(state)) {
+        if (state.position <= state.rows.count) ++state.position;
+    } else if (state.position > 0) {
+        --state.position;
+    }
+    if (state.position == 0 || state.position > state.rows.count) return ExecClearTuple(state.slot);
+    return ExecStoreMinimalTuple(state.rows.rows[state.position - 1], state.slot, false);
+}
+
+void keep_row(State& state, TupleTableSlot* slot) {
+    MemoryContext caller = MemoryContextSwitchTo(state.row_context);
+    tuple_payload::add_to_copy(state.copy, tuple_payload::flatten(slot));
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(state.row_context);
+    if (!state.copy.complete) {
+        pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
+        stop_filling(state);
+    }
+}
+
+// The child's next row, which the copy gets too.
+[[nodiscard]] TupleTableSlot* pass_row(State& state) {
+    if (!goes_forward(state)) stop_filling(state);
+    TupleTableSlot* slot = next_of_child(state);
+    if (!state.is_filling) return slot;
+    if (!TupIsNull(slot)) {
+        keep_row(state, slot);
+        return slot;
+    }
+    tuple_payload::finish_copy(state.copy);
+    state.is_filling = false;
+    state.is_filled = true;
+    publish(state);
+    return slot;
+}
+
+// Who asks for one row only never learns that it was the last.
+void read_ahead(State& state) {
+    state.rows.rows = static_cast<MinimalTuple*>(palloc(sizeof(MinimalTuple) * rows_ahead_max));
+    while (state.is_filling && state.rows.count < rows_ahead_max) {
+        TupleTableSlot* slot = pass_row(state);
+        if (TupIsNull(slot)) {
+            state.rows_are_whole = true;
+            break;
+        }
+        state.rows.rows[state.rows.count++] = tuple_payload::flatten(slot);
+    }
+    state.serves_rows = true;
+}
+
+#ifdef TIERCACHE_PAUSE_POINTS
+void repeat(State& state) {
+    TupleTableSlot* slot = nullptr;
+    do {
+        CHECK_FOR_INTERRUPTS();
+        slot = pass_row(state);
+    } while (!TupIsNull(slot));
+    publish(state);
+    ExecReScan(outerPlanState(&state.node));
+    EntryView entry;
+    if (!state.is_stored || !find(state, 0, entry) || !take_rows(state, entry)) return;
+    state.outcome = Outcome::hit;
+    state.must_verify = settings::verify != static_cast<int>(settings::Verify::off);
+}
+#endif
+
+TupleTableSlot* next(CustomScanState* node) {
+    State& state = state_of(node);
+    if (!state.has_started) {
+        state.has_started = true;
+#ifdef TIERCACHE_PAUSE_POINTS
+        if (settings::repeat && state.is_filling && goes_forward(state)) repeat(state);
+#endif
+        if (state.must_verify) verify(state);
+        if (state.is_filling && state.facts->reads_ahead && goes_forward(state)) read_ahead(state);
+    }
+    if (state.serves_rows) {
+        if (state.rows_are_whole || !goes_forward(state) || state.position < state.rows.count) {
+            return next_of_rows(state);
+        }
+        // The child stands where the rows end.
+        state.serves_rows = false;
+    }
+    return pass_row(state);
+}
+
+void rescan(CustomScanState* node) {
+    State& state = state_of(node);
+    state.position = 0;
+    if (state.rows_are_whole) return;
+    stop_filling(state);
+    state.serves_rows = false;
+    state.rows.count = 0;
+    if (outerPlanState(node) != nullptr) ExecReScan(outerPlanState(node));
+}
+
+void end(CustomScanState* node) {
+    State& state = state_of(node);
+    publish(state);
+    if (outerPlanState(node) != nullptr) ExecEndNode(outerPlanState(node));
+}
+
+// ---- what PostgreSQL calls ----
+
+void begin_guarded(CustomScanState* node, EState* executor, int eflags) {
+    pg::enter([=] { begin(node, executor, eflags); });
+}
+TupleTableSlot* next_guarded(CustomScanState* node) {
+    return pg::enter([=] { return next(node); });
+}
+void end_guarded(CustomScanState* node) {
+    pg::enter([=] { end(node); });
+}
+void rescan_guarded(CustomScanState* node) {
+    pg::enter([=] { rescan(node); });
+}
+void explain_guarded(CustomScanState* node, List* ancestors, ExplainState* es) {
+    pg::enter([=] { explain(node, ancestors, es); });
+}
+
+[[nodiscard]] CustomExecMethods make_methods() noexcept {
+    CustomExecMethods made{};
+    made.CustomName = "Tiercache";
+    made.BeginCustomScan = begin_guarded;
+    made.ExecCustomScan = next_guarded;
+    made.EndCustomScan = end_guarded;
+    made.ReScanCustomScan = rescan_guarded;
+    made.ExplainCustomScan = explain_guarded;
+    return made;
+}
+const CustomExecMethods methods = make_methods();
+
+}  // namespace
+
+Node* create_state(CustomScan* /*scan*/) {
+    auto* state = new (palloc0(sizeof(State))) State();
+    NodeSetTag(state, T_CustomScanState);
+    state->node.methods = &methods;
+    return reinterpret_cast<Node*>(state);
+}
+
+}  // namespace tiercache::cache_scan

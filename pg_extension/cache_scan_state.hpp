@@ -1,0 +1,75 @@
+// The state of a cache scan that runs. Plain C data: errors may jump over all of it.
+#pragma once
+
+#include "pg_extension/cache_scan.hpp"
+#include "pg_extension/dependencies.hpp"
+#include "pg_extension/l4_cache.hpp"
+#include "pg_extension/tuple_payload.hpp"
+
+extern "C" {
+#include <nodes/execnodes.h>
+}
+
+struct ExplainState;
+
+namespace tiercache::cache_scan {
+
+enum class Outcome : unsigned char {
+    refused,   // the query cannot be cached
+    bypassed,  // this transaction may not use the cache, or not now
+    miss,
+    hit,
+};
+
+struct State {
+    CustomScanState node;  // first: PostgreSQL knows the state by it
+    const Facts* facts;
+    Outcome outcome;
+    const char* reason;  // of refused, bypassed, and of a miss that is explained
+    l4_cache::Key key;
+    std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
+    std::uint64_t started_ns;  // on the monotonic clock
+
+    // Rows at hand, and how far they were read: 0 is before the first, count + 1 behind the last.
+    tuple_payload::Rows rows;
+    std::uint64_t position;
+    bool serves_rows;     // they come next, not those of the child
+    bool rows_are_whole;  // there are no others
+    TupleTableSlot* slot;
+
+    // The copy that a miss makes.
+    bool has_started;
+    bool is_filling;
+    bool is_filled;  // to the end, not yet stored
+    bool is_stored;
+    bool must_verify;  // a hit that has still to be compared
+    tuple_payload::Copy copy;
+    MemoryContext row_context;
+    Dependencies nested;  // of queries that functions run
+};
+
+[[nodiscard]] Node* create_state(CustomScan* scan);
+
+[[nodiscard]] inline State& state_of(CustomScanState* node) noexcept {
+    return *reinterpret_cast<State*>(node);
+}
+
+// The key of the statement with its parameters' values, for this session. False, and `reason` says why: there
+// is none.
+[[nodiscard]] bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key,
+                            const char*& reason);
+
+// The child's next row, with what its functions read noted.
+[[nodiscard]] TupleTableSlot* next_of_child(State& state);
+
+// Stores the copy if everything speaks for it; later when it cannot be told yet.
+void publish(State& state);
+void stop_filling(State& state) noexcept;
+
+// Runs the child, compares its rows with those of the entry, and reports a difference as tiercache.verify
+// says.
+void verify(State& state);
+
+void explain(CustomScanState* node, List* ancestors, ExplainState* es);
+
+}  // namespace tiercache::cache_scan

@@ -1,0 +1,227 @@
+#include "pg_extension/transparent.hpp"
+
+#include <algorithm>
+
+#include "pg_extension/cache_scan.hpp"
+#include "pg_extension/dependencies.hpp"
+#include "pg_extension/query_check.hpp"
+#include "pg_extension/read_ahead.hpp"
+#include "pg_extension/settings.hpp"
+#include "pg_extension/shared_state.hpp"
+#include "pg_extension/statement_digest.hpp"
+#include "pg_extension/statement_text.hpp"
+#include "pg_extension/tags.hpp"
+#include "shm_cache/monotonic_time.hpp"
+
+extern "C" {
+#include <access/parallel.h>
+#include <catalog/pg_type.h>
+#include <commands/explain.h>
+#include <nodes/nodeFuncs.h>
+#include <tcop/tcopprot.h>
+#include <utils/builtins.h>
+#include <utils/inval.h>
+#include <utils/lsyscache.h>
+}
+
+namespace tiercache::transparent {
+
+namespace {
+
+ExplainOneQuery_hook_type previous_explain_hook = nullptr;
+// The query that EXPLAIN is about to have planned.
+const Query* explained_query = nullptr;
+
+// What is known of a query before it is planned. No destructors: errors may jump over it.
+struct Candidate {
+    PlanAge age;
+    std::uint64_t started_ns;
+    std::string_view text;
+    StatementDigest digest;
+    Reasons reasons;
+    Dependencies dependencies;
+    query_check::Findings findings;
+    bool is_ordered;
+};
+
+// Scrollable cursors and those that outlive their transaction read on in ways of their own; a plan for the
+// first rows (of a cursor that WHERE CURRENT OF may name, too) must keep its shape.
+constexpr int refused_options = CURSOR_OPT_SCROLL | CURSOR_OPT_HOLD | CURSOR_OPT_FAST_PLAN;
+
+// Does it read anything? PL/pgSQL's expressions do not, and their plans are taken apart.
+[[nodiscard]] bool reads_something(const Query* query) noexcept {
+    return query->jointree->fromlist != NIL || query->hasSubLinks || query->setOperations != nullptr;
+}
+
+[[nodiscard]] bool is_wanted(const Query* query, int cursor_options) {
+    return settings::mode == static_cast<int>(settings::Mode::automatic) &&
+           (cursor_options & cursor_option_plain) == 0 && query->commandType == CMD_SELECT &&
+           reads_something(query) && shared::available() && !IsParallelWorker() && OidIsValid(MyDatabaseId);
+}
+
+// The suites of PostgreSQL show plans; what is tested by them is the rows.
+[[nodiscard]] bool hides_from_explain() noexcept {
+#ifdef TIERCACHE_PAUSE_POINTS
+    return settings::repeat;
+#else
+    return false;
+#endif
+}
+
+// A record's columns are known to the backend that made it only; a cstring is no value of a table.
+void check_columns(Candidate& candidate, const Query* query) {
+    ListCell* cell = nullptr;
+    foreach (cell, query->targetList) {
+        const auto* column = static_cast<const TargetEntry*>(lfirst(cell));
+        const Oid type = exprType(reinterpret_cast<Node*>(column->expr));
+        if (type == RECORDOID || type == RECORDARRAYOID || get_typlen(type) < -1) {
+            candidate.reasons.add("the values of column %d are of type %s", column->resno,
+                                  format_type_be(type));
+        }
+    }
+}
+
+void examine(Candidate& candidate, Query* query, const char* source, int cursor_options, bool explained) {
+    if ((cursor_options & refused_options) != 0) {
+        candidate.reasons.add("it is a cursor's query");
+        return;
+    }
+    if (query->hasModifyingCTE || query->rowMarks != NIL) {
+        candidate.reasons.add("it changes data or locks rows");
+        return;
+    }
+    if (!statement_text(query, source, explained, candidate.text)) {
+        candidate.reasons.add("its text is a part of another command");
+        return;
+    }
+    check_columns(candidate, query);
+    candidate.findings = query_check::check_rewritten(query, PayloadFormat::pg_tuples, candidate.reasons,
+                                                      candidate.dependencies);
+    if (candidate.reasons.any()) return;
+    candidate.dependencies.add(roles_tag());
+    candidate.dependencies.add(definitions_tag());
+    candidate.dependencies.add_query(query);
+    candidate.is_ordered = query->sortClause != NIL;
+    digest_statement(query, candidate.digest);
+}
+
+// Whatever reads tables while the query is planned is computed under another snapshot than its rows.
+[[nodiscard]] PlannedStmt* plan_watched(Candidate& candidate, Planner planner, Query* query,
+                                        const char* source, int cursor_options, ParamListInfo parameters) {
+    if (candidate.reasons.any() || !candidate.findings.calls_user_functions) {
+        return planner(query, source, cursor_options, parameters);
+    }
+    Dependencies nested;
+    PlannedStmt* plan = nullptr;
+    nested.begin();
+    PG_TRY();
+    { plan = planner(query, source, cursor_options, parameters); }
+    PG_CATCH();
+    {
+        nested.end();
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    nested.end();
+    if (!nested.tags().empty()) candidate.reasons.add("it runs queries when it is planned");
+    return plan;
+}
+
+void examine_plan(Candidate& candidate, PlannedStmt* plan) {
+    if (candidate.reasons.any()) return;
+    candidate.dependencies.add_plan(plan);
+    query_check::check_plan(plan, candidate.reasons);
+    if (plan->parallelModeNeeded && candidate.findings.calls_user_functions) {
+        candidate.reasons.add("parallel workers run functions that may read tables");
+    }
+    if (candidate.dependencies.overflow()) {
+        candidate.reasons.add("it depends on more than %d tables, schemas, functions and types",
+                              Dependencies::limit);
+    }
+    if (plan->planTree->total_cost < settings::min_cost) {
+        candidate.reasons.add("it costs less than tiercache.min_cost");
+    }
+}
+
+[[nodiscard]] List* numbers_of(const Bitmapset* set) {
+    List* numbers = NIL;
+    int number = -1;
+    while ((number = bms_next_member(set, number)) >= 0) numbers = lappend_int(numbers, number);
+    return numbers;
+}
+
+void put_on_top(const Candidate& candidate, PlannedStmt* plan) {
+    const bool refused = candidate.reasons.any();
+    const std::uint64_t us = (monotonic_ns() - candidate.started_ns) / 1000;
+    cache_scan::Facts facts{};
+    facts.plan_age = candidate.age;
+    facts.plan_us = static_cast<std::uint32_t>(std::min<std::uint64_t>(us, UINT32_MAX));
+    if (refused) {
+        facts.refusal = candidate.reasons.joined();
+    } else {
+        facts.calls_user_functions = candidate.findings.calls_user_functions;
+        facts.reads_ahead = read_ahead::is_unnoticed(plan->planTree);
+        facts.is_ordered = candidate.is_ordered;
+        facts.tag_count = static_cast<std::uint32_t>(candidate.dependencies.tags().size());
+        facts.tags = candidate.dependencies.tags().data();
+        facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
+        facts.digest = candidate.digest.text;
+        facts.parameters = numbers_of(candidate.digest.parameters);
+    }
+    cache_scan::put_on_top(plan, facts);
+}
+
+// As PostgreSQL does it, but the planner is told that it plans for EXPLAIN.
+void explain_query(Query* query, int cursor_options, IntoClause* into, ExplainState* es, const char* source,
+                   ParamListInfo parameters, QueryEnvironment* environment) {
+    explained_query = query;
+    if (previous_explain_hook != nullptr) {
+        previous_explain_hook(query, cursor_options, into, es, source, parameters, environment);
+        return;
+    }
+#if PG_VERSION_NUM >= 170000
+    standard_ExplainOneQuery(query, cursor_options, into, es, source, parameters, environment);
+#else
+    instr_time start;
+    instr_time duration;
+    BufferUsage buffers_at_start = pgBufferUsage;
+    BufferUsage buffers{};
+    INSTR_TIME_SET_CURRENT(start);
+    PlannedStmt* plan = pg_plan_query(query, source, cursor_options, parameters);
+    INSTR_TIME_SET_CURRENT(duration);
+    INSTR_TIME_SUBTRACT(duration, start);
+    if (es->buffers) BufferUsageAccumDiff(&buffers, &pgBufferUsage, &buffers_at_start);
+    ExplainOnePlan(plan, into, es, source, parameters, environment, &duration,
+                   es->buffers ? &buffers : nullptr);
+#endif
+}
+
+}  // namespace
+
+PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
+                  ParamListInfo parameters) {
+    const bool explained = query == explained_query;
+    explained_query = nullptr;
+    if (!is_wanted(query, cursor_options) || (explained && hides_from_explain())) {
+        return planner(query, source, cursor_options & ~cursor_option_plain, parameters);
+    }
+    Candidate candidate{};
+    candidate.started_ns = monotonic_ns();
+    candidate.age = plan_age_now();
+    // What the plan is made of must be as new as its age.
+    AcceptInvalidationMessages();
+    examine(candidate, query, source, cursor_options, explained);
+    PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
+    examine_plan(candidate, plan);
+    // EXPLAIN says why not.
+    if (explained || !candidate.reasons.any()) put_on_top(candidate, plan);
+    return plan;
+}
+
+void install_hooks() {
+    cache_scan::register_methods();
+    previous_explain_hook = ExplainOneQuery_hook;
+    ExplainOneQuery_hook = explain_query;
+}
+
+}  // namespace tiercache::transparent
