@@ -544,7 +544,7 @@ init {
         run Writer(0, PUTS);
         run Writer(1, PUTS2);
 #ifdef THIRD_WRITER_IN_SLOT_0
-        run Writer(0, PUTS2);
+        run Writer(0, 0);
 #else
 #ifdef VIEWS
         run View(VIEWER);

@@ -54,7 +54,7 @@ caught PINS_BEFORE_STATE "${view[@]}"
 caught NO_SECOND_LOOK "${writers[@]}"
 caught LIVING_OWNER_IS_ROBBED "${writers[@]}"
 caught FREE_BEFORE_CLEAR "${writers[@]}"
-caught NO_TAKEOVER "${streams[@]}"
+caught NO_TAKEOVER "${streams[@]}" -DPUTS2=2
 caught ORPHANS_STAY "${streams[@]}"
 caught PINS_OF_THE_DEAD_HOLD "${streams[@]}"
 tc_done
