@@ -30,6 +30,13 @@ namespace {
     });
 }
 
+// Of an answer that is old already nobody gets anything, and it would take the place of a newer one.
+[[nodiscard]] bool is_dead(const State& state) noexcept {
+    const ClockTable clock = shared::clock();
+    const Verdict verdict = clock.check_unleased(state.nested.tags(), state.stamp, clock.epoch());
+    return verdict != Verdict::fresh && verdict != Verdict::being_written;
+}
+
 [[nodiscard]] bool may_keep(State& state) {
     Dependencies& all = state.nested;
     for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
@@ -38,7 +45,7 @@ namespace {
 }
 
 [[nodiscard]] bool store(State& state) {
-    if (!may_keep(state)) return false;
+    if (!may_keep(state) || is_dead(state)) return false;
     EntryFields fields;
     fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns);
     fields.epoch = shared::clock().epoch();

@@ -24,3 +24,13 @@ ALTER FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(int, int[]) RENAM
 CREATE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(pid int, others int[]) RETURNS boolean
     LANGUAGE sql STRICT VOLATILE AS
     'SELECT tiercache_test.is_paused($1) OR pg_catalog.tiercache_core_is_blocked($1, $2)';
+
+-- Hits since this session's last call.
+CREATE FUNCTION tiercache_test.new_hits() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    seen bigint := coalesce(nullif(current_setting('tiercache_test.hits', true), ''), '0')::bigint;
+    now_hits bigint := tiercache_test.hits();
+BEGIN
+    PERFORM set_config('tiercache_test.hits', now_hits::text, false);
+    RETURN now_hits - seen;
+END $$;
