@@ -51,7 +51,7 @@ BENCH := $(patsubst bench/%.cpp,$(B)/bench/%,$(BENCH_SRC))
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-fresh demo bench clean help lint format format-check shell-check \
+.PHONY: build deps install check check-core check-fresh demo bench clean help lint format format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -64,6 +64,7 @@ help:
 	@echo 'make deps         install the Debian packages that all targets need (quick when there)'
 	@echo 'make install      extension into PG_CONFIG'"'"'s server, the rest into PREFIX ($(PREFIX)); DESTDIR= works'
 	@echo 'make check        deps, build, every test on private servers'
+	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
@@ -174,6 +175,9 @@ demo:
 bench:
 	@$(AGAIN) benches
 	@bench/run.sh
+check-core:
+	@$(AGAIN) build extension-pause
+	@tests/check_core.sh
 check-fresh:
 	@tests/debootstrap.sh
 
