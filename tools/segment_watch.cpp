@@ -135,7 +135,7 @@ Status watch_segment(const std::string& name, double interval_s, std::uint64_t c
         const SegmentStats& from = stats->instance == before->instance ? *before : SegmentStats();
         const Rates rates = rates_between(from, *stats, static_cast<double>(now - then) / 1e9);
         std::string text = json ? json_of(*stats, rates).dump() + "\n" : line_of(*stats, rates);
-        if (!json && line % lines_per_header == 0) text = header() + text;
+        if (!json && line % lines_per_header == 0) text.insert(0, header());
         if (Status s = print(text); !s.ok()) return s;
         then = now;
         before = std::move(stats);

@@ -36,7 +36,7 @@ fails() {
 }
 
 # ---- help ----
-for what in '' query stats entries segment 'segment create' 'segment info' 'segment remove' clock 'clock info'; do
+for what in '' query stats entries segment 'segment create' 'segment show' 'segment watch' 'segment clear' 'segment remove' clock 'clock info'; do
     # shellcheck disable=SC2086
     tc_check "help: tiercache $what --help" quiet "$command" $what --help
 done
@@ -58,6 +58,18 @@ tc_check 'a failed create leaves nothing' test ! -e "/dev/shm$segment"
 tc_check 'create' quiet "$command" segment create "$segment" --size 8MiB --mode 0666
 fails 1 'already' 'create again' segment create "$segment"
 tc_is "$("$command" segment info --json "$segment" | json 'd["size_bytes"], d["items"]')" '(8388608, 0)' 'info --json'
+tc_is "$("$command" segment show --json "$segment" | json 'd["processes"], d["hit_latency_ns"]["samples"]')" '(0, 0)' \
+    'show takes no process slot'
+tc_is "$("$command" segment watch --interval 0.1 --count 3 "$segment" | wc -l)" 4 'watch: a header and a line each'
+tc_is "$("$command" segment watch --interval 0.1 --count 2 --json "$segment" | json 'd["items"]' 2>/dev/null || echo lines)" \
+    lines 'watch --json: an object a line'
+"$command" segment watch --interval 60 "$segment" >"$TC_WORK/watch" 2>&1 &
+watcher=$!
+TC_CHILDREN+=("$watcher")
+sleep 0.5
+kill -TERM "$watcher"
+tc_check 'watch ends well when told to' wait "$watcher"
+fails 1 "segment create" 'watch of a missing segment' segment watch "$(tc_shm_name missing)"
 cp "/dev/shm$segment" "$TC_WORK/segment"
 foreign=$(tc_shm_name foreign)
 head -c 1000000 /dev/urandom >"/dev/shm$foreign"
@@ -142,6 +154,7 @@ tc_is "$("$command" stats --json | json '"hits" in d["l4"], d["l1"]["items"] > 0
 tc_check 'stats as a table' quiet "$command" stats
 tc_is "$("$command" entries --json | json 'd["l1"][0]["sql"], any(e["sql"] == d["l1"][0]["sql"] for e in d["l4"])')" \
     "('$sql', True)" 'entries'
+tc_is "$("$command" segment show --json "$segment" | json 'd["hits"] + d["misses"] > 0, d["items"] > 0')" '(True, True)' 'show'
 tc_check 'entries as a table' quiet "$command" entries --limit 1
 tc_is "$("$command" clock info "$TC_CLOCK" --json | json 'd["vouched_for"]')" True 'clock info'
 tc_psql main -qc 'CREATE DATABASE bare'
