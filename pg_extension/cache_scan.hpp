@@ -38,7 +38,15 @@ struct Facts {
 // Puts the node on top of the plan.
 void put_on_top(PlannedStmt* plan, const Facts& facts);
 
-// What put_on_top() was given; palloc'ed.
+// The node without a plan below it, of a query whose entry is there: planning is left out. When the entry is
+// gone by the time the executor starts, the query is planned then, and nothing is stored. nullptr where this
+// is not built for the server's version.
+[[nodiscard]] PlannedStmt* make_childless(Query* query, const Facts& facts);
+
+// The query of a node without a plan below it.
+[[nodiscard]] Query* query_of(const CustomScan* scan);
+
+// What put_on_top() or make_childless() was given; palloc'ed.
 [[nodiscard]] Facts* facts_of(const CustomScan* scan);
 
 // Once a process.

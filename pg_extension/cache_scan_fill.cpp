@@ -5,11 +5,14 @@
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
+#include "pg_extension/transparent.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
 #include <access/parallel.h>
 #include <executor/executor.h>
+#include <tcop/dest.h>
+#include <tcop/tcopprot.h>
 }
 
 namespace tiercache::cache_scan {
@@ -62,10 +65,43 @@ namespace {
     return stored;
 }
 
+[[nodiscard]] TupleTableSlot* next_of_late(State& state) {
+    EState* executor = state.late_query->estate;
+    MemoryContext caller = MemoryContextSwitchTo(executor->es_query_cxt);
+    ResetPerTupleExprContext(executor);
+    executor->es_direction = state.node.ss.ps.state->es_direction;
+    TupleTableSlot* slot = ExecProcNode(state.late_query->planstate);
+    MemoryContextSwitchTo(caller);
+    return slot;
+}
+
 }  // namespace
 
+void start_late(State& state, int eflags) {
+    const EState* executor = state.node.ss.ps.state;
+    auto* query = copyObject(query_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan)));
+    PlannedStmt* plan = pg_plan_query(query, executor->es_sourceText, transparent::cursor_option_plain,
+                                      executor->es_param_list_info);
+    state.late_query = CreateQueryDesc(plan, executor->es_sourceText, executor->es_snapshot, InvalidSnapshot,
+                                       None_Receiver, executor->es_param_list_info, executor->es_queryEnv, 0);
+    ExecutorStart(state.late_query, eflags);
+}
+
+void end_late(State& state) {
+    if (state.late_query == nullptr) return;
+    ExecutorFinish(state.late_query);
+    ExecutorEnd(state.late_query);
+    FreeQueryDesc(state.late_query);
+    state.late_query = nullptr;
+}
+
+PlanState* child_of(State& state) noexcept {
+    return state.late_query != nullptr ? state.late_query->planstate : outerPlanState(&state.node);
+}
+
 TupleTableSlot* next_of_child(State& state) {
-    PlanState* child = outerPlanState(&state.node);
+    PlanState* child = child_of(state);
+    if (state.late_query != nullptr) return next_of_late(state);
     if (!state.is_filling || !state.facts->calls_user_functions) return ExecProcNode(child);
     TupleTableSlot* slot = nullptr;
     state.nested.begin();

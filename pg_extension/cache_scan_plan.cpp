@@ -3,6 +3,7 @@
 
 #include "pg_extension/cache_scan.hpp"
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/query_compat.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -28,7 +29,7 @@ struct Note {
     bool is_refused;
 };
 
-enum Item : int { item_note, item_text, item_reason, item_digest, item_parameters };
+enum Item : int { item_note, item_text, item_reason, item_digest, item_parameters, item_query };
 
 // Bytes as a node that PostgreSQL can copy.
 [[nodiscard]] Const* make_bytes(const void* first, std::size_t first_size, const void* second,
@@ -89,6 +90,73 @@ void put_on_top(PlannedStmt* plan, const Facts& facts) {
     scan->custom_private = note_facts(facts);
     scan->methods = &methods;
     plan->planTree = &own;
+}
+
+namespace {
+
+// Every table and view that the query names, in whatever part of it: PostgreSQL checks the rights to them.
+bool collect_relations(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (IsA(node, Query)) {
+        return pg::walk_query(reinterpret_cast<Query*>(node), collect_relations, context,
+                              QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+    }
+    if (IsA(node, RangeTblEntry)) {
+        auto* entry = reinterpret_cast<RangeTblEntry*>(node);
+        auto* relations = static_cast<List**>(context);
+        if (entry->rtekind == RTE_RELATION) *relations = lappend(*relations, entry);
+        return false;
+    }
+    return pg::walk_expression(node, collect_relations, context);
+}
+
+// There is no plan that the columns could be shown as parts of.
+void hide_columns(CustomScan* scan) {
+    ListCell* cell = nullptr;
+    foreach (cell, scan->custom_scan_tlist) {
+        auto* column = static_cast<TargetEntry*>(lfirst(cell));
+        const auto* variable = reinterpret_cast<const Var*>(column->expr);
+        column->expr = reinterpret_cast<Expr*>(
+            makeNullConst(variable->vartype, variable->vartypmod, variable->varcollid));
+    }
+}
+
+}  // namespace
+
+PlannedStmt* make_childless(Query* query, const Facts& facts) {
+#if PG_VERSION_NUM >= 160000
+    // The rights to check lie in a list of their own there.
+    (void)collect_relations;
+    (void)hide_columns;
+    (void)query;
+    (void)facts;
+    return nullptr;
+#else
+    CustomScan* scan = makeNode(CustomScan);
+    describe_columns(scan, query->targetList);
+    hide_columns(scan);
+    scan->scan.plan.plan_node_id = -1;
+    scan->custom_private = lappend(note_facts(facts), query);
+    scan->methods = &methods;
+    PlannedStmt* plan = makeNode(PlannedStmt);
+    plan->commandType = CMD_SELECT;
+    plan->queryId = query->queryId;
+    plan->canSetTag = query->canSetTag;
+    plan->stmt_location = query->stmt_location;
+    plan->stmt_len = query->stmt_len;
+    plan->planTree = &scan->scan.plan;
+    (void)collect_relations(reinterpret_cast<Node*>(query), &plan->rtable);
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        plan->relationOids =
+            lappend_oid(plan->relationOids, static_cast<RangeTblEntry*>(lfirst(cell))->relid);
+    }
+    return plan;
+#endif
+}
+
+Query* query_of(const CustomScan* scan) {
+    return static_cast<Query*>(list_nth(scan->custom_private, item_query));
 }
 
 Facts* facts_of(const CustomScan* scan) {

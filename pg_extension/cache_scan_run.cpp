@@ -108,12 +108,14 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     look_up(state, eflags);
     const bool is_hit = state.outcome == Outcome::hit;
     state.must_verify = is_hit && settings::verify != static_cast<int>(settings::Verify::off);
-    if (!is_hit || state.must_verify || is_explained(state, eflags)) {
+    const bool is_childless = outerPlan(plan) == nullptr;
+    if (!is_childless && (!is_hit || state.must_verify || is_explained(state, eflags))) {
         outerPlanState(node) = ExecInitNode(outerPlan(plan), executor, eflags);
     }
     if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0) return;
     state.slot = ExecInitExtraTupleSlot(executor, ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
-    if (state.outcome == Outcome::miss) start_filling(state);
+    if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);
+    if (!is_childless && state.outcome == Outcome::miss) start_filling(state);
 }
 
 #ifdef TIERCACHE_PAUSE_POINTS
@@ -221,13 +223,14 @@ void rescan(CustomScanState* node) {
     stop_filling(state);
     state.serves_rows = false;
     state.rows.count = 0;
-    if (outerPlanState(node) != nullptr) ExecReScan(outerPlanState(node));
+    if (child_of(state) != nullptr) ExecReScan(child_of(state));
 }
 
 void end(CustomScanState* node) {
     State& state = state_of(node);
     publish(state);
     if (outerPlanState(node) != nullptr) ExecEndNode(outerPlanState(node));
+    end_late(state);
 }
 
 // ---- what PostgreSQL calls ----

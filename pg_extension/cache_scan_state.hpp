@@ -7,6 +7,7 @@
 #include "pg_extension/tuple_payload.hpp"
 
 extern "C" {
+#include <executor/execdesc.h>
 #include <nodes/execnodes.h>
 }
 
@@ -29,6 +30,8 @@ struct State {
     l4_cache::Key key;
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
     std::uint64_t started_ns;  // on the monotonic clock
+
+    QueryDesc* late_query;  // of a node without a plan below it whose entry went away
 
     // Rows at hand, and how far they were read: 0 is before the first, count + 1 behind the last.
     tuple_payload::Rows rows;
@@ -58,6 +61,12 @@ struct State {
 // is none.
 [[nodiscard]] bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key,
                             const char*& reason);
+
+// Plans the query of a node without a plan below it, and starts it under the executor's snapshot.
+void start_late(State& state, int eflags);
+void end_late(State& state);
+// The root of the plan that makes the rows.
+[[nodiscard]] PlanState* child_of(State& state) noexcept;
 
 // The child's next row, with what its functions read noted.
 [[nodiscard]] TupleTableSlot* next_of_child(State& state);

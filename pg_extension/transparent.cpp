@@ -1,11 +1,15 @@
 #include "pg_extension/transparent.hpp"
 
 #include <algorithm>
+#include <array>
 
-#include "pg_extension/cache_scan.hpp"
+#include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/dependencies.hpp"
+#include "pg_extension/pause_point.hpp"
 #include "pg_extension/query_check.hpp"
 #include "pg_extension/read_ahead.hpp"
+#include "pg_extension/refusals.hpp"
+#include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/statement_digest.hpp"
@@ -38,6 +42,7 @@ struct Candidate {
     std::uint64_t started_ns;
     std::string_view text;
     StatementDigest digest;
+    bool has_digest;
     Reasons reasons;
     Dependencies dependencies;
     query_check::Findings findings;
@@ -102,7 +107,7 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     candidate.dependencies.add(definitions_tag());
     candidate.dependencies.add_query(query);
     candidate.is_ordered = query->sortClause != NIL;
-    digest_statement(query, candidate.digest);
+    if (!candidate.has_digest) digest_statement(query, candidate.digest);
 }
 
 // Whatever reads tables while the query is planned is computed under another snapshot than its rows.
@@ -198,6 +203,46 @@ void explain_query(Query* query, int cursor_options, IntoClause* into, ExplainSt
 
 }  // namespace
 
+namespace {
+
+// A statement of the simple protocol is planned, run once, and forgotten.
+[[nodiscard]] bool is_used_once(const char* source, int cursor_options) noexcept {
+    return source != nullptr && source == debug_query_string && (cursor_options & refused_options) == 0;
+}
+
+// Is there an entry that a look-up would find now?
+[[nodiscard]] bool has_entry(const cache_scan::Facts& facts, ParamListInfo parameters) {
+    l4_cache::Key key;
+    EntryView entry;
+    const char* reason = bypass_reason();
+    if (reason != nullptr || !cache_scan::make_key(facts, parameters, key, reason)) return false;
+    if (!l4_cache::peek(key, entry) || entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
+    std::array<Tag, max_entry_tags> tags;
+    return check_for_transaction(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch) ==
+           Verdict::fresh;
+}
+
+// The plan of a query that needs none, since its answer is there; else nullptr. The entry is the proof that
+// the query can be cached: its key says all that was examined then, and its tags tell when that changed.
+[[nodiscard]] PlannedStmt* leave_out(Candidate& candidate, Query* query, const char* source,
+                                     int cursor_options, ParamListInfo parameters) {
+    if (!is_used_once(source, cursor_options) ||
+        settings::verify != static_cast<int>(settings::Verify::off) || query->rowMarks != NIL ||
+        query->hasModifyingCTE || !statement_text(query, source, false, candidate.text)) {
+        return nullptr;
+    }
+    digest_statement(query, candidate.digest);
+    candidate.has_digest = true;
+    cache_scan::Facts facts{};
+    facts.plan_age = candidate.age;
+    facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
+    facts.digest = candidate.digest.text;
+    facts.parameters = numbers_of(candidate.digest.parameters);
+    return has_entry(facts, parameters) ? cache_scan::make_childless(query, facts) : nullptr;
+}
+
+}  // namespace
+
 PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
                   ParamListInfo parameters) {
     const bool explained = query == explained_query;
@@ -205,12 +250,23 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     if (!is_wanted(query, cursor_options) || (explained && hides_from_explain())) {
         return planner(query, source, cursor_options & ~cursor_option_plain, parameters);
     }
+    const std::uint64_t hash =
+        source != nullptr ? refusals::hash_of(source, query->stmt_location, session_key()) : std::uint64_t{0};
+    if (!explained && refusals::contains(hash)) return planner(query, source, cursor_options, parameters);
     Candidate candidate{};
     candidate.started_ns = monotonic_ns();
     candidate.age = plan_age_now();
     // What the plan is made of must be as new as its age.
     AcceptInvalidationMessages();
+    if (!explained) {
+        PlannedStmt* childless = leave_out(candidate, query, source, cursor_options, parameters);
+        if (childless != nullptr) {
+            pause_point(PausePoint::plan_left_out);
+            return childless;
+        }
+    }
     examine(candidate, query, source, cursor_options, explained);
+    if (candidate.reasons.any()) refusals::add(hash);
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
     examine_plan(candidate, plan);
     // EXPLAIN says why not.

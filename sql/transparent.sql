@@ -253,6 +253,30 @@ INSERT INTO plain VALUES (22);
 REFRESH MATERIALIZED VIEW plain_count;
 TABLE plain_count;
 
+-- The simple protocol: a hit that leaves planning out looks the same, and so do the rights.
+SELECT id AS "the id", name, amount * 2 FROM plain WHERE id < 3 ORDER BY at DESC;
+SELECT id AS "the id", name, amount * 2 FROM plain WHERE id < 3 ORDER BY at DESC \gdesc
+SELECT id AS "the id", name, amount * 2 FROM plain WHERE id < 3 ORDER BY at DESC;
+SELECT helpers.new_hits() IS NOT NULL;
+SELECT id AS "the id", name, amount * 2 FROM plain WHERE id < 3 ORDER BY at DESC;
+SELECT helpers.new_hits();
+CREATE VIEW plain_view AS SELECT id, name FROM plain;
+GRANT SELECT ON plain_view TO tiercache_carol;
+GRANT SELECT (id) ON plain TO tiercache_carol;
+SET ROLE tiercache_carol;
+SELECT count(*) FROM plain_view;
+SELECT count(*) FROM plain_view;
+SELECT id FROM plain WHERE id IN (SELECT id FROM plain_view WHERE id = 2);
+SELECT id FROM plain WHERE id IN (SELECT id FROM plain_view WHERE id = 2);
+SELECT name FROM plain;
+RESET ROLE;
+REVOKE SELECT ON plain_view FROM tiercache_carol;
+REVOKE SELECT (id) ON plain FROM tiercache_carol;
+SET ROLE tiercache_carol;
+SELECT count(*) FROM plain_view;
+SELECT id FROM plain WHERE id IN (SELECT id FROM plain_view WHERE id = 2);
+RESET ROLE;
+
 -- verify: the hit is compared with the query's own rows.
 SET tiercache.verify = error;
 SELECT helpers.both('SELECT count(*), sum(amount) FROM plain');
