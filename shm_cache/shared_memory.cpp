@@ -1,6 +1,7 @@
 #include "shm_cache/shared_memory.hpp"
 
 #include <fcntl.h>
+#include <linux/mman.h>  // MADV_COLLAPSE, which the C library of Debian 12 does not name
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
