@@ -36,8 +36,9 @@ UNIT_SRC := $(wildcard tests/unit/*.cpp)
 SYSTEM_SRC := $(wildcard tests/system/*.cpp)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.cpp)
 BENCH_SRC := $(wildcard bench/*.cpp)
+BENCH_L1_SRC := $(wildcard bench/l1/*.cpp bench/l1/*/*.cpp)
 DEMO_SRC := $(wildcard demo/*.cpp)
-SOURCES := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(UNIT_SRC) $(SYSTEM_SRC) $(BENCH_SRC) $(DEMO_SRC)
+SOURCES := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(UNIT_SRC) $(SYSTEM_SRC) $(BENCH_SRC) $(BENCH_L1_SRC) $(DEMO_SRC)
 
 SHM_LIB := $(if $(SHM_SRC),$(B)/lib/libtiercache_shm.a)
 CLIENT_LIB := $(if $(CLIENT_SRC),$(B)/lib/libtiercache.a)
@@ -48,10 +49,12 @@ UNIT := $(if $(UNIT_SRC),$(B)/tests/unit_tests)
 SYSTEM := $(patsubst tests/system/%.cpp,$(B)/tests/%,$(SYSTEM_SRC))
 FUZZ := $(patsubst tests/fuzz/%.cpp,$(B)/tests/%,$(FUZZ_SRC))
 BENCH := $(patsubst bench/%.cpp,$(B)/bench/%,$(BENCH_SRC))
+BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-core check-fresh demo bench clean help lint format format-check shell-check \
+.PHONY: build deps install check check-core check-fresh demo bench bench-l1 bench-l1-sizes clean help lint format \
+        format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -68,6 +71,8 @@ help:
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
+	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
+	@echo 'make bench-l1-sizes   the segment at 1 GiB and 8 GiB'
 	@echo 'make lint         clang-format, clang-tidy and shellcheck;  make format  rewrites the sources'
 	@echo 'make clean        remove build/'
 	@echo
@@ -144,6 +149,9 @@ demo-program: build $(DEMO)
 benches: build $(BENCH)
 $(BENCH): $(B)/bench/%: $(B)/bench/%.o $(ALL_LIB)
 	$(LINK) -o $@ $^ -lbenchmark $(CLIENT_LIBS)
+$(BENCH_L1): $(call objects,$(BENCH_L1_SRC)) $(SHM_LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -llmdb -ltbb -lhiredis $(SHM_LIBS)
 
 $(B)/demo/demo: $(call objects,$(DEMO_SRC)) $(ALL_LIB)
 	$(LINK) -o $@ $^ $(CLIENT_LIBS)
@@ -165,7 +173,7 @@ $(FUZZ): $(B)/tests/%: build/fuzz/tests/fuzz/%.o build/fuzz/libtiercache_shm.a
 # deps may install the server that PG_CONFIG is looked for: what follows runs in a make of its own.
 AGAIN = $(MAKE) --no-print-directory -j$(shell nproc)
 ifndef SKIP_DEPS
-check demo bench: deps
+check demo bench bench-l1 bench-l1-sizes: deps
 endif
 check:
 	@tests/run.sh
@@ -175,6 +183,12 @@ demo:
 bench:
 	@$(AGAIN) benches
 	@bench/run.sh
+bench-l1:
+	@$(AGAIN) $(BENCH_L1)
+	@bench/run.sh l1-peers
+bench-l1-sizes:
+	@$(AGAIN) $(BENCH_L1)
+	@bench/run.sh l1-sizes
 check-core:
 	@$(AGAIN) build extension-pause
 	@tests/check_core.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make bench`: every benchmark on private servers; each prints lines RESULT <name> <value> <unit>.
-#   bench/run.sh [l1|l4 ...]     only these
+#   bench/run.sh [l1|l4 ...]           only these
+#   bench/run.sh l1-peers | l1-sizes   `make bench-l1`, `make bench-l1-sizes`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib/cluster.sh
@@ -8,6 +9,14 @@ wanted=" ${*:-l1 l4} "
 if [[ $wanted == *" l1 "* ]]; then
     echo '# L1: hits in shared memory, Redis over a unix socket beside it'
     "$TC_BUILD/bench/l1_bench"
+fi
+if [[ $wanted == *" l1-peers "* ]]; then
+    echo '# L1: the segment and its peers, in turns'
+    "$TC_BUILD/bench/bench_l1"
+fi
+if [[ $wanted == *" l1-sizes "* ]]; then
+    echo '# L1: large segments'
+    "$TC_BUILD/bench/bench_l1" --sizes
 fi
 if [[ $wanted == *" l4 "* ]]; then
     echo '# L4: hits inside PostgreSQL'

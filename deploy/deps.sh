@@ -12,6 +12,7 @@ packages=(
     libtomlplusplus-dev libcli11-dev libfmt-dev nlohmann-json3-dev
     libgtest-dev libbenchmark-dev
     redis-server python3 spin # tests
+    liblmdb-dev libtbb-dev libcuckoo-dev memcached # peers in make bench-l1
 )
 
 missing() {
@@ -84,8 +85,10 @@ apt=(apt-get -q -o DPkg::Lock::Timeout=600)
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
 
-# Nor is a Redis that nobody asked for started at the next boot.
-if [[ " ${missing[*]} " == *' redis-server '* ]]; then
-    update-rc.d redis-server disable >/dev/null 2>&1 || :
-    systemctl disable redis-server >/dev/null 2>&1 || :
-fi
+# Nor is a server that nobody asked for started at the next boot.
+for server in redis-server memcached; do
+    if [[ " ${missing[*]} " == *" $server "* ]]; then
+        update-rc.d "$server" disable >/dev/null 2>&1 || :
+        systemctl disable "$server" >/dev/null 2>&1 || :
+    fi
+done

@@ -1,0 +1,27 @@
+// The stores that are measured, one a file. Each keeps what has a name in `folder`, or removes it itself.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bench/l1/store.hpp"
+#include "shm_cache/segment.hpp"
+
+namespace bench {
+
+using StorePointer = std::unique_ptr<Store>;
+
+// Ourselves: `clock_table` says whether a hit is checked for freshness against two tags, too.
+StorePointer make_tiercache(const Workload& workload, bool clock_table);
+// The segment that it uses.
+tiercache::SegmentOptions segment_options(const Workload& workload);
+
+StorePointer make_two_loads(const Workload& workload);
+StorePointer make_lmdb(const Workload& workload);
+StorePointer make_boost_ipc(const Workload& workload);
+StorePointer make_tbb(const Workload& workload);
+StorePointer make_cuckoo(const Workload& workload);
+StorePointer make_memcached(const Workload& workload);
+StorePointer make_redis(const Workload& workload);
+
+}  // namespace bench
