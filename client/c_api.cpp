@@ -1,14 +1,13 @@
 // The C ABI: handles around Cache, Options and Answer, and no exception beyond this file.
 #include <algorithm>
 #include <array>
-#include <exception>
 #include <limits>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "client/answer_writer.hpp"
+#include "client/c_status.hpp"
 #include "tiercache/cache.hpp"
 #include "tiercache/tiercache.h"
 
@@ -24,11 +23,11 @@ using tiercache::Result;
 using tiercache::Row;
 using tiercache::Status;
 using tiercache::StatusCode;
+using tiercache::c_abi::give;
+using tiercache::c_abi::guarded;
+using tiercache::c_abi::missing;
+using tiercache::c_abi::out_of_memory;
 
-struct tc_status {
-    Status status;
-    std::string text;
-};
 struct tc_options {
     Options options;
 };
@@ -54,35 +53,6 @@ static_assert(static_cast<int>(StatusCode::internal) == TC_INTERNAL);
 static_assert(static_cast<int>(StatusCode::query_failed) == TC_QUERY_FAILED);
 static_assert(static_cast<int>(StatusCode::unavailable) == TC_UNAVAILABLE);
 static_assert(static_cast<int>(DataClass::reference) == TC_REFERENCE);
-
-// Where there is no memory even for the message.
-tc_status out_of_memory{Status(StatusCode::no_space), "not enough memory"};
-
-tc_status* give(const Status& status) {
-    return status.ok() ? nullptr : new tc_status{status, status.to_string()};
-}
-
-tc_status* missing(const char* what) {
-    return give(Status(StatusCode::invalid_argument, std::string(what) + " must not be NULL"));
-}
-
-// Runs `body`, which returns a tc_status*, and turns what it throws into one.
-template <class Body>
-tc_status* guarded(Body body) noexcept {
-    try {
-        try {
-            return body();
-        } catch (const std::bad_alloc&) {
-            return &out_of_memory;
-        } catch (const std::exception& e) {
-            return give(Status(StatusCode::internal, std::string("internal error: ") + e.what()));
-        } catch (...) {
-            return give(Status(StatusCode::internal, "internal error"));
-        }
-    } catch (...) {
-        return &out_of_memory;
-    }
-}
 
 Status read_query_options(const tc_query_options* given, QueryOptions& options) {
     using std::chrono::milliseconds;

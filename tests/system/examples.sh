@@ -17,7 +17,7 @@ for source in examples/*.cpp; do
 done
 for source in examples/*.c; do
     tc_check "$source compiles as C" "${CC:-gcc}" -std=c99 -pedantic -Wall -Wextra -Werror \
-        -o "$TC_WORK/$(basename "$source" .c)" "$source" "${uses[@]}"
+        -o "$TC_WORK/$(basename "$source" .c)_c" "$source" "${uses[@]}"
 done
 
 tc_is "$("$TC_WORK/dashboard" "$db" "$segment")" 'odd     3     9
@@ -32,13 +32,22 @@ from l1' 'dashboard'
 tc_is "$("$TC_WORK/bounded_staleness" "$db" "$segment")" '7, fresh, at most 0 s old
 7, fresh, at most 0 s old' 'bounded_staleness'
 sed -e "s|dbname=shop|$db|" -e "s|/tiercache.shop|$segment|" examples/tiercache.toml >"$TC_WORK/tiercache.toml"
-tc_is "$("$TC_WORK/report" "$TC_WORK/tiercache.toml" | sed 's/ *$//')" 'n       divides
+tc_is "$("$TC_WORK/report_c" "$TC_WORK/tiercache.toml" | sed 's/ *$//')" 'n       divides
 1       -
 2       yes
 3       -
 4       yes
 from tier 4' 'report'
 fails() { ! "$@" 2>"$TC_WORK/err" && [[ -s $TC_WORK/err ]]; }
-tc_check 'report without its file fails' fails "$TC_WORK/report" examples/nothing.toml
+tc_check 'report without its file fails' fails "$TC_WORK/report_c" examples/nothing.toml
+
+tc_is "$("$TC_WORK/shared_cache" "$(tc_shm_name shared)")" 'computing
+all got it
+price 4.20
+invalidated' 'shared_cache'
+tc_is "$("$TC_WORK/shared_cache_c" "$(tc_shm_name shared_c)")" 'price 4.20, computed
+price 4.20, cached
+price 4.20, computed
+computed 2 times' 'shared_cache in C'
 
 tc_done

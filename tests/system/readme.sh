@@ -27,6 +27,17 @@ sed "s|/tiercache.shop|$(tc_shm_name shop)|" examples/orders.cpp >"$TC_WORK/orde
 tc_is "$("$TC_WORK/orders" "host=$TC_PGHOST user=$TC_PGUSER dbname=shop")" "$(block '^\$ g++ .*orders$')" \
     'the program prints what it says'
 
+{
+    echo '#include "shm_cache/shared_cache.hpp"'
+    echo 'using namespace std::chrono_literals;'
+    echo 'static std::string compute() { return "4.20"; }'
+    echo 'int main() {'
+    block '^```c++$' | sed "s|/tiercache.prices|$(tc_shm_name prices)|"
+    echo 'return price.ok() && *price == "4.20" && !cache->get("price:42") ? 0 : 1; }'
+} >"$TC_WORK/segment.cpp"
+"${CXX:-g++}" -std=c++20 -I. -Iclient/include "$TC_WORK/segment.cpp" -o "$TC_WORK/segment" "-L$TC_BUILD/lib" -ltiercache
+tc_check 'the lines on the segment by itself do what they say' "$TC_WORK/segment"
+
 broken=
 for file in README.md docs/*.md; do
     while IFS= read -r target; do
