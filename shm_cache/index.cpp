@@ -1,6 +1,6 @@
 #include "shm_cache/index.hpp"
 
-#include <algorithm>
+#include "shm_cache/eviction.hpp"
 
 namespace tiercache {
 
@@ -34,40 +34,58 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
     return blocks_.generation_after_read(slot.block) == state.generation;
 }
 
+// The slot that a new item takes: the key's own, else an unused one, else the least used.
+struct Index::Choice {
+    Word* word = nullptr;
+    std::uint64_t seen = 0;
+    Slot slot;
+    bool own = false;
+    bool displaces = false;
+};
+
+// False when the slots changed meanwhile, and the caller looks again.
+bool Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+                   Choice& choice) const noexcept {
+    choice = {};
+    std::uint32_t worth = UINT32_MAX;
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        // Acquire: pairs with the release in publish(); names_key() reads the item.
+        std::uint64_t word = candidates[i].load(std::memory_order_acquire);
+        const Slot slot = Slot::unpack(word);
+        const bool in_use = word != 0 && live(slot);
+        if (in_use && names_key(slot, hash, key)) {
+            if (!choice.own) {
+                choice = {&candidates[i], word, slot, true, false};
+            } else if (!candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
+                return false;
+            }
+            continue;
+        }
+        const std::uint32_t other_worth = in_use ? 2U + slot.frequency : 1U;
+        // Among equals, the place after the new item's tag: no slot is the eternal victim.
+        const bool tie = other_worth == worth && in_use && i <= slot_tag(hash) % Candidates::count;
+        if (!choice.own && (other_worth < worth || tie)) {
+            choice = {&candidates[i], word, slot, false, in_use};
+            worth = other_worth;
+        }
+    }
+    return true;
+}
+
 bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                    bool& displaced) noexcept {
+                    Slot& displaced) noexcept {
+    displaced = {};
     const Candidates candidates = this->candidates(place_hash(hash));
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
-        // The slot to take: the key's own, else an unused one, else the least used.
-        Word* target = nullptr;
-        std::uint64_t seen = 0;
-        std::uint32_t worth = UINT32_MAX;
+        Choice choice;
+        if (!choose(candidates, hash, key, choice)) continue;
         Slot placed = slot;
-        for (std::size_t i = 0; i < Candidates::count; ++i) {
-            // Acquire: pairs with the release below; names_key() reads the item.
-            const std::uint64_t word = candidates[i].load(std::memory_order_acquire);
-            const Slot other = Slot::unpack(word);
-            const bool in_use = word != 0 && live(other);
-            if (in_use && names_key(other, hash, key)) {
-                target = &candidates[i];
-                seen = word;
-                worth = 0;
-                placed.frequency = other.frequency;
-                break;
-            }
-            const std::uint32_t other_worth = in_use ? 2 + other.frequency : 1;
-            // Among equals, the place after the new item's tag: no slot is the eternal victim.
-            const bool tie = other_worth == worth && in_use && i <= slot.tag % Candidates::count;
-            if (other_worth < worth || tie) {
-                target = &candidates[i];
-                seen = word;
-                worth = other_worth;
-            }
-        }
+        if (choice.own) placed.frequency = choice.slot.frequency;
+        if (choice.displaces) erase_tag(candidates, choice.slot.tag, choice.word);
         // Release: pairs with the acquire of readers; the item's words come before it. Sequentially
-        // consistent for the scan for duplicates that follows.
-        if (target->compare_exchange_strong(seen, placed.pack(), std::memory_order_seq_cst)) {
-            displaced = worth >= 2;
+        // consistent for the search for duplicates that follows.
+        if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_seq_cst)) {
+            if (choice.displaces) displaced = choice.slot;
             erase_duplicates(hash, key);
             return true;
         }
@@ -79,12 +97,31 @@ void Index::erase_duplicates(const KeyHash& hash, std::span<const std::byte> key
     const Candidates candidates = this->candidates(place_hash(hash));
     bool found = false;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
-        // Sequentially consistent: of two writers that publish at once, at least one must see both slots.
-        std::uint64_t word = candidates[i].load(std::memory_order_seq_cst);
-        if (word == 0 || !names_key(Slot::unpack(word), hash, key)) continue;
-        // Losing the CAS to another writer leaves the duplicate to its own scan.
-        if (found) candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel);
-        found = true;
+        for (int attempt = 0;; ++attempt) {
+            // Sequentially consistent: of two writers that publish at once, at least one must see both slots.
+            std::uint64_t word = candidates[i].load(std::memory_order_seq_cst);
+            if (word == 0 || !names_key(Slot::unpack(word), hash, key)) break;
+            if (!found) {
+                found = true;
+                break;
+            }
+            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
+            if (attempt < attempts_max) continue;
+            candidates[i].exchange(0, std::memory_order_acq_rel);
+            break;
+        }
+    }
+}
+
+// Another tag's item may have come into a slot between the look and the CAS: then the CAS fails, and the slot
+// stays.
+void Index::erase_tag(const Candidates& candidates, std::uint16_t tag, const Word* but) noexcept {
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        if (&candidates[i] == but) continue;
+        std::uint64_t word = candidates[i].load(std::memory_order_relaxed);
+        for (int attempt = 0; attempt < attempts_max && Slot::unpack(word).tag == tag; ++attempt) {
+            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
+        }
     }
 }
 
@@ -105,17 +142,80 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
     return erased;
 }
 
-bool Index::erase_item(std::uint64_t place_hash, BlockLife life, std::uint32_t offset) noexcept {
+Index::ItemSlot Index::find_item(std::uint64_t place_hash, BlockLife life,
+                                 std::uint32_t offset) const noexcept {
     const Candidates candidates = this->candidates(place_hash);
     for (std::size_t i = 0; i < Candidates::count; ++i) {
-        for (int attempt = 0; attempt < attempts_max; ++attempt) {
-            std::uint64_t word = candidates[i].load(std::memory_order_relaxed);
-            const Slot slot = Slot::unpack(word);
-            if (word == 0 || slot.block != life.block || slot.offset != offset ||
-                slot.generation != Slot::slot_generation(life.generation)) {
-                break;
-            }
-            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) return true;
+        // Relaxed: the caller has the item's bytes by its start bit.
+        const std::uint64_t word = candidates[i].load(std::memory_order_relaxed);
+        const Slot slot = Slot::unpack(word);
+        if (word != 0 && slot.block == life.block && slot.offset == offset &&
+            slot.generation == Slot::slot_generation(life.generation)) {
+            return {&candidates[i], slot};
+        }
+    }
+    return {};
+}
+
+// Exchanges the slot while all but its frequency is what was seen: a reader that notes a hit meanwhile must
+// not make the item lost. `make(frequency)` gives the new word.
+template <class Make>
+static bool exchange_slot(const Index::ItemSlot& item, Make make) noexcept {
+    std::uint64_t word = item.seen.pack();
+    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+        const Slot now = Slot::unpack(word);
+        Slot same = now;
+        same.frequency = item.seen.frequency;
+        if (same.pack() != item.seen.pack()) return false;
+        // Release: readers that find the copy see its bytes. Acquire: as for every change of a slot.
+        if (item.word->compare_exchange_strong(word, make(now.frequency), std::memory_order_acq_rel)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) noexcept {
+    return exchange_slot(item, [&](std::uint8_t frequency) {
+        return Slot{item.seen.tag, Slot::slot_generation(to.generation), static_cast<std::uint16_t>(to.block),
+                    offset, kept_frequency(frequency)}
+            .pack();
+    });
+}
+
+bool Index::evict_item(std::uint64_t place_hash, const ItemSlot& item) noexcept {
+    erase_tag(candidates(place_hash), item.seen.tag, item.word);
+    return exchange_slot(item, [](std::uint8_t) { return std::uint64_t{0}; });
+}
+
+// ---- ghosts: hints, so relaxed -------------------------------------------------------------------
+
+void Index::remember(std::uint64_t place_hash, std::uint16_t tag) noexcept {
+    Word& ghosts = candidates(place_hash).ghosts();
+    std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
+    ghosts.compare_exchange_strong(seen, seen << 16 | tag, std::memory_order_relaxed);
+}
+
+bool Index::recall(const KeyHash& hash) noexcept {
+    Word& ghosts = candidates(place_hash(hash)).ghosts();
+    std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
+    for (unsigned shift = 0; shift < 64; shift += 16) {
+        if (static_cast<std::uint16_t>(seen >> shift) != slot_tag(hash)) continue;
+        // The older ones move up, an empty one comes in below.
+        const std::uint64_t newer = seen & ((std::uint64_t{1} << shift) - 1);
+        const std::uint64_t older = shift == 48 ? 0 : seen >> (shift + 16) << (shift + 16);
+        ghosts.compare_exchange_strong(seen, older | newer << 16, std::memory_order_relaxed);
+        return true;
+    }
+    return false;
+}
+
+bool Index::in_main(const KeyHash& hash) const noexcept {
+    const Candidates candidates = this->candidates(place_hash(hash));
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        const Slot slot = Slot::unpack(candidates[i].load(std::memory_order_relaxed));
+        if (slot.tag == slot_tag(hash) && live(slot)) {
+            return blocks_.state(slot.block).stream.queue == Queue::main;
         }
     }
     return false;

@@ -10,12 +10,28 @@
 //  - A slot changes by CAS of the whole word. Publishing one is the only release that makes an item visible,
 //    and it happens while the writer pins the block: a slot names a whole item of the generation it carries
 //    until that block's generation changes.
-//  - Of two slots of one key, left by writers that published at once, the one that readers find first stays.
+//  - Readers search a key's slots in one order, and the first slot that names an item of the key counts.
+//    Once put() has returned, no reader gets an older value of the key. Why that holds:
+//    1  A put that finds the key takes that very slot by CAS: the older value is gone at that moment. Other
+//       slots of the key are emptied before that, so that a writer that dies after it leaves one slot.
+//    2  Two puts that both found none may publish in two slots. Each searches all slots again afterwards and
+//       empties those of the key behind the first one. Publishing and this search are sequentially
+//       consistent, so at least the one that published last sees both, and both judge by the same order: they
+//       agree which stays. The put whose value went ran at the same time as the other's, so either is the
+//       newer one.
+//    3  Emptying a slot in that search does not give up: what changes the slot meanwhile is a reader (at most
+//       three times), a copy forward, or a writer of the key; after attempts_max it is emptied whatever it
+//       holds, which can cost a hit and nothing else.
+//    4  A copy forward changes the slot in place, from the item's old place to the new, by CAS: it never
+//       succeeds when the value was replaced, erased or cleared meanwhile.
+//    5  An item that is evicted or displaced takes all slots of its tag out of its buckets with it: should a
+//       writer have died between publishing and 2, what it left does not come back.
 //  - The slot has 14 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
 //    around after 16,384 recycles of a block; scrub() has cleared every stale slot long before. Should one
 //    survive, the item's own header still has the full generation.
 //
-// The eighth word of a bucket is for fingerprints of evicted keys; nothing uses it yet.
+// The eighth word of a bucket has four ghosts: the tags of the last items that were evicted from the small
+// queue, of keys whose first bucket it is. It changes by CAS, and losing one costs a ghost.
 #pragma once
 
 #include <array>
@@ -79,6 +95,11 @@ class Index {
             return i < slots_per_bucket ? first_->slots[i] : second_->slots[i - slots_per_bucket];
         }
         [[nodiscard]] Bucket& bucket(std::size_t i) const noexcept { return i == 0 ? *first_ : *second_; }
+        [[nodiscard]] Word& ghosts() const noexcept { return first_->ghosts; }
+        void prefetch() const noexcept {
+            __builtin_prefetch(first_, 1);
+            __builtin_prefetch(second_, 1);
+        }
 
      private:
         Bucket* first_;
@@ -104,15 +125,33 @@ class Index {
 
     // Puts `slot` where `key`'s item is found from now on, in place of an older item of the key, of nothing,
     // or of the least used item around. The caller pins the slot's block. False: others changed these slots
-    // again and again; the item is not in the index. `displaced` tells whether another key's item fell out.
+    // again and again; the item is not in the index. `displaced` is the slot of another key's item that fell
+    // out, or empty.
     bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                 bool& displaced) noexcept;
+                 Slot& displaced) noexcept;
 
     // Takes all items of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
-    // Takes out the slot that names exactly this item, whatever its frequency; false when there is none.
-    bool erase_item(std::uint64_t place_hash, BlockLife life, std::uint32_t offset) noexcept;
+    // The slot that names exactly this item, whatever its frequency, as it was seen.
+    struct ItemSlot {
+        Word* word = nullptr;  // nullptr: there is none
+        Slot seen;
+    };
+    [[nodiscard]] ItemSlot find_item(std::uint64_t place_hash, BlockLife life,
+                                     std::uint32_t offset) const noexcept;
+    // The item has a copy at `to`: its slot names the copy from now on, with less frequency. False when the
+    // slot no longer names the item.
+    static bool move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) noexcept;
+    // Takes the item out; false when the slot no longer names it.
+    bool evict_item(std::uint64_t place_hash, const ItemSlot& item) noexcept;
+
+    // ---- ghosts ----
+    void remember(std::uint64_t place_hash, std::uint16_t tag) noexcept;
+    // Was an item of this key evicted lately? Forgets it.
+    bool recall(const KeyHash& hash) noexcept;
+    // Does an item of the key, or of another one with its tag, lie in a main queue?
+    [[nodiscard]] bool in_main(const KeyHash& hash) const noexcept;
 
     void clear() noexcept;
 
@@ -141,7 +180,11 @@ class Index {
  private:
     [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
                                  std::span<const std::byte> key) const noexcept;
+    struct Choice;
+    bool choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+                Choice& choice) const noexcept;
     void erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+    static void erase_tag(const Candidates& candidates, std::uint16_t tag, const Word* but) noexcept;
 
     Bucket* buckets_ = nullptr;
     std::uint64_t bucket_count_ = 0;

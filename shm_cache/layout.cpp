@@ -6,6 +6,7 @@
 #include <new>
 
 #include "shm_cache/block.hpp"
+#include "shm_cache/eviction.hpp"
 #include "shm_cache/hash.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
@@ -43,7 +44,9 @@ void place(Geometry& g) noexcept {
     g.local_clock_at = g.leases_at + g.lease_count * sizeof(LeaseWords);
     g.local_clock_bytes = LocalAuthority::size_bytes(g.clock_slots);
     g.block_states_at = g.local_clock_at + round_up(g.local_clock_bytes, cache_line_bytes);
-    g.block_notes_at = round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
+    g.block_records_at =
+        round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
+    g.block_notes_at = round_up(g.block_records_at + g.block_count * block_record_bytes, cache_line_bytes);
     g.block_note_bytes = cache_line_bytes + round_up(bitmap_bytes, cache_line_bytes);
     g.index_at = round_up(g.block_notes_at + g.block_count * g.block_note_bytes, 2 * cache_line_bytes);
     g.blocks_at = round_up(g.index_at + g.bucket_count * cache_line_bytes, page_bytes);
@@ -153,6 +156,8 @@ void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_fil
     header->lock_file = lock_file;
     header->checksum = checksum_of(*header);
     LocalAuthority::format({memory + g.local_clock_at, g.local_clock_bytes}, g.clock_slots);
+    // Relaxed: publish_segment() releases it.
+    header->policy.store(EvictionPolicy{}.pack(), std::memory_order_relaxed);
     BlockTable(memory, g).format();
 }
 

@@ -1,6 +1,7 @@
 // The segment's memory map, and the numbers that follow from it.
 //
-//   header | process slots | statistics | leases | local clock | block states | block notes | index | blocks
+//   header | process slots | statistics | leases | local clock | block states | block records |
+//   block notes | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
 //   process slots  per process: who it is, what it pins                    (process_table.hpp)
@@ -8,6 +9,7 @@
 //   leases         who computes a missing value                           (lease.hpp)
 //   local clock    the segment's own authority, where it has one          (local_authority.hpp)
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
+//   block records  per block, dense: age, expiry, evacuation                (block.hpp)
 //   block notes    per block: how far it is filled, where items start      (block.hpp)
 //   index          buckets of one cache line                               (index.hpp)
 //   blocks         items, back to back                                     (item.hpp)
@@ -41,7 +43,9 @@ inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block 
 inline constexpr std::size_t slots_per_bucket = 7;
 inline constexpr std::size_t process_slot_bytes = 128;
 inline constexpr std::size_t statistics_record_bytes = 320;
-inline constexpr std::size_t statistics_shared_bytes = 1536;        // once
+inline constexpr std::size_t statistics_shared_bytes = 1536;  // once
+inline constexpr std::size_t block_record_bytes = 32;
+inline constexpr std::size_t stream_count = 8;                      // {small, main} of each class (block.hpp)
 inline constexpr std::uint32_t process_slots_max = (1U << 12) - 2;  // 12 bits of owner in a block state
 inline constexpr std::uint32_t lease_count_min = 16;
 inline constexpr std::uint32_t lease_count_max = 4096;
@@ -60,10 +64,16 @@ struct SegmentHeader {
     std::uint64_t lock_file;  // inode of the lock file that belongs to it; 0 in caller-owned memory
     std::uint64_t checksum;   // of the words above but `magic`
 
-    // {generation, number} of the block that writers append to (block.hpp).
-    alignas(cache_line_bytes) std::atomic<std::uint64_t> open_block;
+    // Per stream: {generation, number} of the block that writers append to (stream.hpp). 0: none yet.
+    alignas(cache_line_bytes) std::atomic<std::uint64_t> open_blocks[stream_count];
+    // {generation, number} of the block that puts empty now, or 0 (reclaim.hpp).
+    alignas(cache_line_bytes) std::atomic<std::uint64_t> victim;
+    // How many blocks were opened so far: the age of a block is counted in them.
+    std::atomic<std::uint64_t> opened;
+    // EvictionPolicy (eviction.hpp).
+    std::atomic<std::uint64_t> policy;
     // Next bucket that recycling scrubs (index.hpp).
-    alignas(cache_line_bytes) std::atomic<std::uint64_t> scrub_cursor;
+    std::atomic<std::uint64_t> scrub_cursor;
 };
 static_assert(sizeof(SegmentHeader) == 3 * cache_line_bytes);
 
@@ -83,6 +93,7 @@ struct Geometry {
     std::uint64_t local_clock_at = 0;
     std::uint64_t local_clock_bytes = 0;
     std::uint64_t block_states_at = 0;
+    std::uint64_t block_records_at = 0;
     std::uint64_t block_notes_at = 0;
     std::uint64_t block_note_bytes = 0;
     std::uint64_t index_at = 0;

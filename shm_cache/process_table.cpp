@@ -195,6 +195,10 @@ bool ProcessTable::alive(std::uint32_t slot) noexcept {
     return membership_->lock_file->slot_locked_by_other(slot);
 }
 
+bool ProcessTable::in_use(std::uint32_t slot) const noexcept {
+    return taken(slots_[slot].identity.load(std::memory_order_relaxed));
+}
+
 bool ProcessTable::pinned(BlockLife life) noexcept {
     bool found = false;
     for (std::uint32_t i = 0; i < count_; ++i) {
@@ -227,7 +231,7 @@ void ProcessTable::bury(std::uint32_t slot) noexcept {
 Owner ProcessTable::self() noexcept {
     const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
     const std::uint64_t identity = slots_[slot].identity.load(std::memory_order_relaxed);
-    return {static_cast<std::uint16_t>(slot), static_cast<std::uint16_t>(incarnation_of(identity))};
+    return {static_cast<std::uint16_t>(slot), Owner::incarnation_bits(incarnation_of(identity))};
 }
 
 bool ProcessTable::is_self(const Owner& owner) noexcept {
@@ -240,7 +244,7 @@ bool ProcessTable::dead(const Owner& owner) noexcept {
     if (owner.slot >= count_) return true;  // overwritten: nobody's
     const std::uint64_t identity = slots_[owner.slot].identity.load(std::memory_order_seq_cst);
     // Another life has the slot, and got it after the death of the one before.
-    if (static_cast<std::uint16_t>(incarnation_of(identity)) != owner.incarnation) return true;
+    if (Owner::incarnation_bits(incarnation_of(identity)) != owner.incarnation) return true;
     return !taken(identity) || !alive(owner.slot);
 }
 

@@ -97,6 +97,25 @@ class ProcessTable {
     // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
     [[nodiscard]] bool pinned(BlockLife life) noexcept;
 
+    // Calls visit(BlockLife) for each pin of a living process; any life, whatever the words hold.
+    template <class Visit>
+    void for_each_pin(Visit visit) noexcept {
+        for (std::uint32_t i = 0; i < count_; ++i) {
+            if (!in_use(i)) continue;
+            std::array<std::uint64_t, pins_per_process> held{};
+            bool any = false;
+            for (std::size_t p = 0; p < pins_per_process; ++p) {
+                // Relaxed: a hint; pinned() is what counts.
+                held[p] = slots_[i].pins[p].load(std::memory_order_relaxed);
+                any |= held[p] != 0;
+            }
+            if (!any || !alive(i)) continue;
+            for (const std::uint64_t word : held) {
+                if (word != 0) visit(BlockLife::unpack(word));
+            }
+        }
+    }
+
     // This process, as the owner of a block in reclamation. Only after claim_slot().
     [[nodiscard]] Owner self() noexcept;
     // Is it this process, and not the parent that forked it?
@@ -110,6 +129,7 @@ class ProcessTable {
     [[nodiscard]] ProcessSlot* own_slot() noexcept;
     [[nodiscard]] ProcessSlot* rejoin() noexcept;
     [[nodiscard]] bool alive(std::uint32_t slot) noexcept;
+    [[nodiscard]] bool in_use(std::uint32_t slot) const noexcept;
     void bury(std::uint32_t slot) noexcept;
     [[nodiscard]] std::uint32_t slot_to_count_for() noexcept;
 

@@ -1,107 +1,302 @@
 #include "shm_cache/reclaim.hpp"
 
+#include <algorithm>
+#include <array>
+
+#include "shm_cache/monotonic_time.hpp"
+
 namespace tiercache {
 
 namespace {
 
-// Free blocks beside the open one: what writers live on while a reclaimer is stopped.
-constexpr std::uint32_t reserve_of(std::uint32_t block_count) noexcept { return block_count >= 8 ? 2 : 1; }
+// Units of the victim that a put looks at for each unit that it stores: with the most that is kept of a block
+// (7/8) still as much becomes free as is used.
+constexpr std::uint64_t pace = 8;
+// Victims that a put without a free block empties before it gives up, and from which on it keeps nothing.
+constexpr int rounds_max = 16;
+constexpr int rounds_keeping = 8;
+// Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
+constexpr int room_attempts_max = 4;
+// With fewer blocks a main queue takes more than it gives.
+constexpr std::uint32_t copy_forward_blocks_min = 8;
+// An open block that has not filled while all others were opened this many times over is sealed.
+constexpr std::uint64_t idle_rounds = 2;
+constexpr std::uint64_t shares = 256;
 
 }  // namespace
 
-bool Reclaimer::open_next(BlockLife full) noexcept {
-    const std::uint32_t from = full.block < blocks_.count() ? full.block : 0;
-    std::optional<BlockLife> next = find_free(from);
-    if (!next) {
-        if (!reclaim_one(from)) return false;
-        next = find_free(from);
-        if (!next) return false;
-    }
-    if (blocks_.move_open_block(full, *next)) keep_reserve(next->block);
+std::uint32_t Reclaimer::reserve_of(std::uint32_t block_count) noexcept {
+    return block_count >= 256 ? 4 : block_count >= 8 ? 2 : 1;
+}
+
+EvictionPolicy Reclaimer::policy() const noexcept {
+    // Relaxed: a number by itself.
+    EvictionPolicy policy = EvictionPolicy::unpack(header_->policy.load(std::memory_order_relaxed));
+    policy.copy_forward = policy.copy_forward && blocks_.count() >= copy_forward_blocks_min;
+    return policy;
+}
+
+BlockLife Reclaimer::victim() const noexcept {
+    // Relaxed: whoever works on it looks at the block's state.
+    return BlockLife::unpack(header_->victim.load(std::memory_order_relaxed));
+}
+
+// ---- when ----------------------------------------------------------------------------------------
+
+void Reclaimer::advance(std::uint64_t units) noexcept {
+    const BlockLife life = victim();
+    if (life == BlockLife::unpack(0)) return;
+    const std::uint64_t words = std::clamp<std::uint64_t>(units * pace / 64, 1, blocks_.start_words());
+    work_on(life, static_cast<std::uint32_t>(words), Keep::by_policy);
+}
+
+bool Reclaimer::open_next(Stream stream, BlockLife full) noexcept {
+    // The last free block is for the copies that a reclamation may need to make.
+    const std::uint32_t wanted = policy().copy_forward ? 2 : 1;
+    if (streams_.free_blocks() < wanted) make_room(wanted);
+    if (!streams_.open_next(stream, full)) return false;
+    const BlockLife last = victim();
+    if (last == BlockLife::unpack(0)) choose_victim(last);
     return true;
 }
 
-std::optional<BlockLife> Reclaimer::find_free(std::uint32_t from) const noexcept {
-    for (std::uint32_t i = 1; i <= blocks_.count(); ++i) {
-        const std::uint32_t block = (from + i) % blocks_.count();
-        const BlockState state = blocks_.state(block);
-        if (state.phase == BlockPhase::free) return BlockLife{block, state.generation};
+void Reclaimer::make_room(std::uint32_t wanted) noexcept {
+    for (int round = 0; round < rounds_max; ++round) {
+        if (victim() == BlockLife::unpack(0)) choose_victim(victim());
+        if (streams_.free_blocks() >= wanted) return;
+        const BlockLife life = victim();
+        if (life == BlockLife::unpack(0)) return;
+        work_on(life, blocks_.start_words(), round < rounds_keeping ? Keep::by_policy : Keep::nothing);
+    }
+}
+
+void Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept {
+    const BlockState state = life.block < blocks_.count() ? blocks_.state(life.block) : BlockState{};
+    const bool sealed = state.phase == BlockPhase::sealed && state.generation == life.generation;
+    if (sealed) {
+        evacuate(state, life, words, keep);
+        if (!blocks_.evacuated(life.block)) return;
+        // Where another process still pins it, that one finishes: the last one out.
+        finish(life.block, state);
+    }
+    if (victim() == life) choose_victim(life);
+}
+
+// ---- which ---------------------------------------------------------------------------------------
+
+// What one look at all blocks gave.
+struct Reclaimer::Survey {
+    struct Oldest {
+        std::optional<BlockLife> life;
+        std::uint64_t age = 0;
+        void offer(BlockLife other, std::uint64_t other_age) noexcept {
+            if (life && other_age <= age) return;
+            life = other;
+            age = other_age;
+        }
+    };
+    std::uint64_t now_ns = 0;
+    std::uint64_t opened = 0;
+    std::uint32_t free = 0;
+    std::optional<BlockLife> first;  // nothing of it is worth keeping
+    std::array<StreamUse, stream_count> use{};
+    std::array<Oldest, stream_count> sealed;
+    Oldest open;  // of all streams
+    // A bit for each block that somebody pins.
+    std::array<std::uint64_t, block_count_max / 64> pinned{};
+    [[nodiscard]] bool is_pinned(std::uint32_t block) const noexcept {
+        return (pinned[block / 64] >> block % 64 & 1) != 0;
+    }
+};
+
+void Reclaimer::choose_victim(BlockLife last) noexcept {
+    Survey survey;
+    survey.now_ns = monotonic_ns();
+    survey.opened = header_->opened.load(std::memory_order_relaxed);
+    processes_.for_each_pin([&](BlockLife life) {
+        if (life.block < blocks_.count() && blocks_.state(life.block).generation == life.generation) {
+            survey.pinned[life.block / 64] |= std::uint64_t{1} << life.block % 64;
+        }
+    });
+    for (std::uint32_t b = 0; b < blocks_.count(); ++b) look_at(b, survey);
+    std::optional<BlockLife> next;
+    if (survey.free < reserve_of(blocks_.count())) {
+        next = survey.first;
+        if (!next) {
+            if (const std::optional<Stream> stream = choose_stream(survey.use, policy())) {
+                next = survey.sealed[stream->index()].life;
+            } else if (survey.free == 0 && survey.open.life) {
+                // Nothing is sealed: the streams in use have all blocks open. The oldest goes.
+                next = survey.open.life;
+                streams_.seal(next->block, blocks_.state(next->block));
+            }
+        }
+    }
+    std::uint64_t expected = last.pack();
+    // Relaxed: as in victim().
+    header_->victim.compare_exchange_strong(expected, next ? next->pack() : 0, std::memory_order_relaxed);
+}
+
+void Reclaimer::look_at(std::uint32_t block, Survey& survey) noexcept {
+    const BlockState state = blocks_.state(block);
+    const BlockLife life{block, state.generation};
+    const std::uint64_t age = blocks_.age(block, survey.opened);
+    StreamUse& use = survey.use[state.stream.index()];
+    switch (state.phase) {
+        case BlockPhase::free:
+            ++survey.free;
+            return;
+        case BlockPhase::open:
+            ++use.blocks;
+            // An orphan of a dead opener, or of a stream that nobody uses any more.
+            if (streams_.open_block(state.stream) != life || age > idle_rounds * blocks_.count()) {
+                streams_.seal(block, state);
+            } else if (!survey.is_pinned(block)) {
+                survey.open.offer(life, age);
+            }
+            return;
+        case BlockPhase::sealed:
+            ++use.blocks;
+            if (survey.is_pinned(block)) return;
+            ++use.ready;
+            survey.sealed[state.stream.index()].offer(life, age);
+            if (blocks_.all_expired(block, survey.now_ns) || blocks_.evacuated(block)) survey.first = life;
+            return;
+        case BlockPhase::reclaiming:
+            if (!processes_.dead(state.owner)) return;
+            break;
+        case BlockPhase::invalid:
+            break;
+    }
+    // Abandoned, or overwritten and so nobody's.
+    if (take(block, state)) {
+        recycle(block, {state.generation, BlockPhase::reclaiming, processes_.self(), state.stream});
+        survey.free += blocks_.state(block).phase == BlockPhase::free ? 1 : 0;
+    }
+}
+
+// ---- evacuation ----------------------------------------------------------------------------------
+
+struct Reclaimer::Evacuation {
+    BlockLife life;
+    Stream stream;
+    EvictionPolicy policy;
+    Keep keep;
+    std::uint64_t now_ns;
+    std::uint64_t evicted = 0;
+    std::uint64_t expired = 0;
+};
+
+void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept {
+    const std::optional<Pin> pin = processes_.pin(life);
+    if (!pin || blocks_.state_after_pin(life.block) != sealed) return;
+    const std::uint32_t first = blocks_.claim_words(life.block, words);
+    Evacuation e{life, sealed.stream, policy(), keep, monotonic_ns()};
+    evacuate_words(e, first, std::min(first + words, blocks_.start_words()));
+    processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
+    processes_.count(Counter::expired_items, e.expired);
+}
+
+void Reclaimer::evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept {
+    // Some items at a time: their places in the index are on the way while the next header is read.
+    struct Item {
+        std::uint32_t offset;
+        ItemHeader header;
+    };
+    std::array<Item, 16> batch;
+    std::size_t held = 0;
+    const auto flush = [&] {
+        for (std::size_t i = 0; i < held; ++i) evacuate_item(e, batch[i].offset, batch[i].header);
+        held = 0;
+    };
+    blocks_.for_each_start(e.life.block, first, end, [&](std::uint32_t offset) {
+        const ItemHeader header = load_item_header(blocks_.item(e.life.block, offset));
+        if (header.generation != e.life.generation || header.offset != offset_mark(offset)) return;
+        index_.candidates(header.place_hash).prefetch();
+        batch[held++] = {offset, header};
+        if (held == batch.size()) flush();
+    });
+    flush();
+}
+
+void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept {
+    const Index::ItemSlot slot = index_.find_item(header.place_hash, e.life, offset);
+    if (slot.word == nullptr) return;
+    bool expired = false;
+    if (fits_block(geometry_, offset, header)) {
+        expired = item_expires_at_ns(blocks_.item(e.life.block, offset)) <= e.now_ns;
+        if (!expired && e.keep == Keep::by_policy && keeps(e.policy, e.stream.queue, slot.seen.frequency) &&
+            keep_item(e, slot, offset, header) != Kept::no) {
+            return;
+        }
+    }
+    if (!index_.evict_item(header.place_hash, slot)) return;
+    (expired ? e.expired : e.evicted) += 1;
+    if (!expired && e.policy.ghosts && e.stream.queue == Queue::small) {
+        index_.remember(header.place_hash, slot.seen.tag);
+    }
+}
+
+Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
+                                     const ItemHeader& header) noexcept {
+    const std::uint64_t units = header.units();
+    const std::uint64_t units_max = geometry_.units_per_block() * e.policy.kept_share / shares;
+    if (!blocks_.keep_units(e.life.block, units, units_max)) return Kept::no;
+    const std::optional<Place> place = reserve_main(e.stream.data_class, units);
+    if (!place) return Kept::no;
+    const Word* from = blocks_.item(e.life.block, offset);
+    // As in Impl::store().
+    before_write();
+    copy_item(from, blocks_.item(place->life.block, place->offset), units, place->life.generation,
+              offset_mark(place->offset));
+    blocks_.note_expiry(place->life.block, item_expires_at_ns(from));
+    blocks_.mark_start(place->life.block, place->offset);
+    return Index::move_item(slot, place->life, place->offset) ? Kept::yes : Kept::gone;
+}
+
+std::optional<Place> Reclaimer::reserve_main(DataClass data_class, std::uint64_t units) noexcept {
+    const Stream main{Queue::main, data_class};
+    for (int attempt = 0; attempt < room_attempts_max; ++attempt) {
+        const BlockLife open = streams_.open_block(main);
+        if (std::optional<Place> place = streams_.reserve(main, open, units)) return place;
+        if (!streams_.is_open(main, open) && !streams_.open_next(main, open)) return std::nullopt;
     }
     return std::nullopt;
 }
 
-void Reclaimer::keep_reserve(std::uint32_t from) noexcept {
-    std::uint32_t free = 0;
-    for (std::uint32_t b = 0; b < blocks_.count(); ++b) free += blocks_.state(b).phase == BlockPhase::free;
-    // The one just chosen is still FREE, or already OPEN: either way it is not part of the reserve.
-    const bool chosen_is_free = blocks_.state(from).phase == BlockPhase::free;
-    const std::uint32_t wanted = reserve_of(blocks_.count()) + (chosen_is_free ? 1 : 0);
-    for (; free < wanted; ++free) {
-        if (!reclaim_one(from)) return;
-    }
+// ---- recycling -----------------------------------------------------------------------------------
+
+bool Reclaimer::finish(std::uint32_t block, const BlockState& sealed) noexcept {
+    const bool expired = blocks_.all_expired(block, monotonic_ns());
+    if (!take(block, sealed)) return false;
+    if (expired) processes_.count(Counter::expired_blocks);
+    return recycle(block, {sealed.generation, BlockPhase::reclaiming, processes_.self(), sealed.stream});
 }
 
-bool Reclaimer::reclaim_one(std::uint32_t from) noexcept {
-    for (std::uint32_t i = 1; i <= blocks_.count(); ++i) {
-        const std::uint32_t block = (from + i) % blocks_.count();
-        BlockState state = blocks_.state(block);
-        if (take(block, state) && recycle(block, state)) return true;
-    }
-    return false;
-}
-
-bool Reclaimer::takeable(const BlockState& state) noexcept {
-    switch (state.phase) {
-        case BlockPhase::free:
-        case BlockPhase::open:
-            return false;
-        case BlockPhase::sealed:
-            return true;
-        case BlockPhase::reclaiming:
-            return processes_.dead(state.owner);
-        case BlockPhase::invalid:
-            break;
-    }
-    return true;  // overwritten: nobody's
-}
-
-// R1 and R2, or the taking over of an abandoned block. `state` is then what we left.
-bool Reclaimer::take(std::uint32_t block, BlockState& state) noexcept {
-    if (!takeable(state)) return false;
-    const BlockState mine{state.generation, BlockPhase::reclaiming, processes_.self()};
-    if (!blocks_.change(block, state, mine)) return false;
-    state = mine;
-    const bool readable = (state.generation & 1) == 0;
-    if (readable && processes_.pinned({block, state.generation})) {
-        blocks_.change(block, mine, {mine.generation, BlockPhase::sealed, {}});
+// R1 and R2, or the taking over of an abandoned block.
+bool Reclaimer::take(std::uint32_t block, const BlockState& from) noexcept {
+    const BlockState mine{from.generation, BlockPhase::reclaiming, processes_.self(), from.stream};
+    if (!blocks_.change(block, from, mine)) return false;
+    const bool readable = (from.generation & 1) == 0;
+    if (readable && processes_.pinned({block, from.generation})) {
+        blocks_.change(block, mine, {mine.generation, BlockPhase::sealed, {}, mine.stream});
         return false;
     }
     return true;
 }
 
-// R3 to R6. Fails only when the state word was overwritten.
+// R3 to R5. Fails only when the state word was overwritten.
 bool Reclaimer::recycle(std::uint32_t block, BlockState state) noexcept {
     if ((state.generation & 1) == 0) {
-        drop_items({block, state.generation});
-        const BlockState odd{state.generation + 1, BlockPhase::reclaiming, state.owner};
+        const BlockState odd{state.generation + 1, BlockPhase::reclaiming, state.owner, state.stream};
         if (!blocks_.change(block, state, odd)) return false;
         state = odd;
     }
     blocks_.clear(block);
-    if (!blocks_.change(block, state, {state.generation + 1, BlockPhase::free, {}})) return false;
+    if (!blocks_.change(block, state, {state.generation + 1, BlockPhase::free, {}, {}})) return false;
     index_.scrub();
     processes_.count(Counter::reclaimed_blocks);
     return true;
-}
-
-void Reclaimer::drop_items(BlockLife life) noexcept {
-    std::uint64_t dropped = 0;
-    blocks_.for_each_start(life.block, [&](std::uint32_t offset) {
-        const ItemHeader header = load_item_header(blocks_.item(life.block, offset));
-        if (header.generation != life.generation || header.offset != offset_mark(offset)) return;
-        dropped += index_.erase_item(header.place_hash, life, offset) ? 1 : 0;
-    });
-    processes_.count(Counter::evicted_items, dropped);
 }
 
 }  // namespace tiercache

@@ -1,47 +1,92 @@
-// Reclamation: gets free blocks out of sealed ones, the oldest first.
+// Reclamation: makes free blocks out of sealed ones, a little at each put.
 //
-//   R1  SEALED -> RECLAIMING, with one's own name
-//   R2  a living writer pins the block: back to SEALED, take another
-//   R3  each item that the index still names is dropped from it
-//   R4  generation to odd: readers that copy from the block find out
-//   R5  reservations and start bits forgotten
-//   R6  generation to even, FREE
+//   E  the victim, a SEALED block that eviction.hpp chose, is evacuated: each put takes some words of the
+//      block's bitmap of starts, and keeps or drops the items that start there
+//   R1 SEALED -> RECLAIMING, with one's own name
+//   R2 a living process pins the block: back to SEALED, take another
+//   R3 generation to odd: readers that copy from the block find out
+//   R4 reservations, start bits and the block's record forgotten
+//   R5 generation to even, FREE
 //
-// Each step can be repeated from R2 (even generation) or R5 (odd) by another process, which takes the block
-// over when its owner is proven dead, or when its phase is none that anybody writes. Blocks are opened in the
-// order of their numbers, around and around, so the oldest sealed block is the next one after the open block.
-// Every loop is bounded by the number of blocks.
+// Keeping an item: room in the open block of the class's main stream, reserved and pinned as by any writer; a
+// copy of the whole item; its start bit; a CAS of the index slot from the old place to the new. Dropping: the
+// slot to empty by CAS, and a ghost. Who evacuates pins the victim and saw it SEALED after the pin, so it can
+// neither be recycled nor be anything else while he works, however long he is stopped. Whoever dies between
+// the copy and the CAS leaves an item that no slot names; whoever dies with words of the bitmap in his hands
+// leaves items in the victim that end with its generation.
+//
+// Nothing here calls itself: copies go to an open block or to a free one, never to one that would have to be
+// reclaimed for them, and an item for which there is no room is dropped. At most kept_share of a block is
+// kept, so each victim is a gain, and a put that finds no free block empties at most rounds_max victims, the
+// later ones without keeping anything.
+//
+// R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
+// when its phase is none that anybody writes. Every loop is bounded by the number of blocks, or of items.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 
 #include "shm_cache/block.hpp"
+#include "shm_cache/eviction.hpp"
 #include "shm_cache/index.hpp"
 #include "shm_cache/process_table.hpp"
+#include "shm_cache/stream.hpp"
 
 namespace tiercache {
 
+// All functions only after ProcessTable::claim_slot().
 class Reclaimer {
  public:
-    Reclaimer(BlockTable& blocks, Index& index, ProcessTable& processes) noexcept
-        : blocks_(blocks), index_(index), processes_(processes) {}
+    Reclaimer(std::byte* memory, const Geometry& geometry, BlockTable& blocks, Index& index, Streams& streams,
+              ProcessTable& processes) noexcept
+        : header_(reinterpret_cast<SegmentHeader*>(memory)),
+          geometry_(geometry),
+          blocks_(blocks),
+          index_(index),
+          streams_(streams),
+          processes_(processes) {}
 
-    // The open block is full: sees to it that another one is chosen, and that some more are free for those
-    // who come next. False when there is none to be had. Only after ProcessTable::claim_slot().
-    bool open_next(BlockLife full) noexcept;
+    [[nodiscard]] EvictionPolicy policy() const noexcept;
+
+    // What a put of so many units owes to reclamation, where there is something to do.
+    void advance(std::uint64_t units) noexcept;
+
+    // The stream has no open block with room: sees to it that it gets another one, and that some more are
+    // free for those who come next. False when there is none to be had.
+    bool open_next(Stream stream, BlockLife full) noexcept;
+
+    // Free blocks that reclamation strives for.
+    [[nodiscard]] static std::uint32_t reserve_of(std::uint32_t block_count) noexcept;
 
  private:
-    [[nodiscard]] std::optional<BlockLife> find_free(std::uint32_t from) const noexcept;
-    bool reclaim_one(std::uint32_t from) noexcept;
-    [[nodiscard]] bool takeable(const BlockState& state) noexcept;
-    bool take(std::uint32_t block, BlockState& state) noexcept;
-    bool recycle(std::uint32_t block, BlockState state) noexcept;
-    void drop_items(BlockLife life) noexcept;
-    void keep_reserve(std::uint32_t from) noexcept;
+    enum class Keep { by_policy, nothing };
+    struct Evacuation;
+    struct Survey;
 
+    [[nodiscard]] BlockLife victim() const noexcept;
+    void choose_victim(BlockLife last) noexcept;
+    void look_at(std::uint32_t block, Survey& survey) noexcept;
+    void make_room(std::uint32_t wanted) noexcept;
+
+    void work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept;
+    void evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
+    void evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept;
+    void evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept;
+    enum class Kept { yes, no, gone };
+    Kept keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
+                   const ItemHeader& header) noexcept;
+    std::optional<Place> reserve_main(DataClass data_class, std::uint64_t units) noexcept;
+
+    bool finish(std::uint32_t block, const BlockState& sealed) noexcept;
+    bool take(std::uint32_t block, const BlockState& from) noexcept;
+    bool recycle(std::uint32_t block, BlockState state) noexcept;
+
+    SegmentHeader* header_;
+    Geometry geometry_;
     BlockTable& blocks_;
     Index& index_;
+    Streams& streams_;
     ProcessTable& processes_;
 };
 

@@ -10,6 +10,7 @@
 #include "shm_cache/reclaim.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "shm_cache/stream.hpp"
 
 namespace tiercache {
 
@@ -23,7 +24,9 @@ struct Segment::Impl {
           index(base, g, blocks),
           processes(std::move(table)),
           leases(base, g, processes),
-          authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)) {}
+          authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)),
+          streams(base, blocks, processes),
+          reclaimer(base, g, blocks, index, streams, processes) {}
 
     Geometry geometry;
     BlockTable blocks;
@@ -34,6 +37,8 @@ struct Segment::Impl {
     ProcessTable processes;
     LeaseTable leases;
     LocalAuthority authority;  // none where the segment has no local clock
+    Streams streams;
+    Reclaimer reclaimer;
 
     // ---- reading ----
     struct Wanted {
@@ -57,14 +62,9 @@ struct Segment::Impl {
     // The other flags are for entries that no tier keeps.
     static constexpr unsigned storable_flags = entry_lz4 | entry_negative;
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;
-    // The block that takes new items; pinned, OPEN, with `units` reserved at `offset`.
-    struct Place {
-        Pin pin;
-        BlockLife life;
-        std::uint32_t offset;
-    };
-    std::optional<Place> reserve(std::uint64_t units) noexcept;
-    std::optional<Place> reserve_in(BlockLife open, std::uint64_t units) noexcept;
+    // Where a new item of this key belongs.
+    Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
+    std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;
 };
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,

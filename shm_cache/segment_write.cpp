@@ -1,7 +1,7 @@
 // How the segment is written.
 //
-//   W1 pin the open block, look at its state again
-//   W2 reserve by one fetch_add
+//   W1 pin the open block of the item's stream, look at its state again
+//   W2 reserve by one fetch_add (W1 and W2 in stream.cpp)
 //   W3 write the item
 //   W4 set its start bit
 //   W5 publish by one CAS of an index slot (release)
@@ -35,43 +35,29 @@ Counter put_counter(StatusCode outcome, const ProcessTable& processes) noexcept 
 
 }  // namespace
 
-std::optional<Segment::Impl::Place> Segment::Impl::reserve_in(BlockLife open, std::uint64_t units) noexcept {
-    std::optional<Pin> pin = processes.pin(open);
-    if (!pin) return std::nullopt;
-    const BlockState expected{open.generation, BlockPhase::open, {}};
-    if (blocks.state_after_pin(open.block) != expected) return std::nullopt;
-    const std::optional<std::uint32_t> offset = blocks.reserve(open.block, units);
-    if (!offset) {
-        // Full: whoever sees it first seals it.
-        blocks.change(open.block, expected, {open.generation, BlockPhase::sealed, {}});
-        return std::nullopt;
-    }
-    return Place{std::move(*pin), open, *offset};
-}
-
-std::optional<Segment::Impl::Place> Segment::Impl::reserve(std::uint64_t units) noexcept {
-    // Who has no slot has no name to reclaim under and no pin to write with.
-    if (!processes.claim_slot()) return std::nullopt;
+std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) noexcept {
     for (int round = 0; round < reserve_rounds_max; ++round) {
-        const BlockLife open = blocks.open_block();
-        const BlockState state = open.block < blocks.count() ? blocks.state(open.block) : BlockState{};
-        if (state == BlockState{open.generation, BlockPhase::free, {}}) {
-            // Chosen, and not opened yet: its chooser may be gone.
-            blocks.change(open.block, state, {open.generation, BlockPhase::open, {}});
-        } else if (state != BlockState{open.generation, BlockPhase::open, {}}) {
-            if (!Reclaimer(blocks, index, processes).open_next(open)) return std::nullopt;
-            continue;
-        }
-        if (std::optional<Place> place = reserve_in(open, units)) return place;
+        const BlockLife open = streams.open_block(stream);
+        if (std::optional<Place> place = streams.reserve(stream, open, units)) return place;
+        if (!streams.is_open(stream, open) && !reclaimer.open_next(stream, open)) return std::nullopt;
     }
     return std::nullopt;
+}
+
+Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept {
+    const EvictionPolicy policy = reclaimer.policy();
+    const bool wanted = policy.copy_forward && (index.in_main(hash) || (policy.ghosts && index.recall(hash)));
+    return {wanted ? Queue::main : Queue::small, data_class};
 }
 
 Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noexcept {
     if (!content.storable()) return Status(StatusCode::too_large);
     ItemHeader header = content.header();
     if (header.entry_bytes() > entry_bytes_max(geometry)) return Status(StatusCode::too_large);
-    std::optional<Place> place = reserve(header.units());
+    // Who has no slot has no name to reclaim under and no pin to write with.
+    if (!processes.claim_slot()) return Status(StatusCode::no_space);
+    reclaimer.advance(header.units());
+    const std::optional<Place> place = reserve(admit(hash, content.fields.data_class), header.units());
     if (!place) return Status(StatusCode::no_space);
     const BlockLife life = place->life;
     header.generation = life.generation;
@@ -80,12 +66,13 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     // Pairs with after_read(): the generation of the life before was odd before any of these words changed.
     before_write();
     store_item(blocks.item(life.block, place->offset), header, content);
+    blocks.note_expiry(life.block, expires_at_ns(header.received_at_ns, header.hard_ttl_ms));
     blocks.mark_start(life.block, place->offset);
     const Slot slot{slot_tag(hash), Slot::slot_generation(life.generation),
                     static_cast<std::uint16_t>(life.block), place->offset, 0};
-    bool displaced = false;
+    Slot displaced;
     if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
-    if (displaced) processes.count(Counter::evicted_items);
+    if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
     return Status();
 }
 

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "shm_cache/entry.hpp"
 #include "shm_cache/latency_histogram.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/words.hpp"
@@ -49,6 +50,11 @@ enum class Counter : std::uint8_t {
     expired_blocks,
     reclaimed_blocks,
 };
+
+[[nodiscard]] constexpr Counter evicted_items(DataClass data_class) noexcept {
+    return static_cast<Counter>(static_cast<std::uint8_t>(Counter::evicted_items_hot) +
+                                static_cast<std::uint8_t>(data_class));
+}
 
 inline constexpr std::size_t busy_counters = 8;
 inline constexpr std::size_t other_counters_max = 24;
