@@ -1,0 +1,433 @@
+// Processes use one small segment while a controller kills, stops and continues them at random.
+//
+// Every value says which put it came from (its bytes are a function of key, sequence number and length), so a
+// mixture, another key's value or a damaged one is found at once; keys that one worker alone puts must never
+// go back in time, nor come back after an invalidate(). Operations of running workers have a bound whatever
+// the state of the others. At the end all that the dead held must be recovered.
+//
+// The seed is printed: the same seed gives the same commands and delays of the controller, and the same
+// operations of each worker.
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <stdexcept>
+
+#include "shm_cache/block.hpp"
+#include "shm_cache/layout.hpp"
+#include "shm_cache/lease.hpp"
+#include "shm_cache/shared_cache.hpp"
+#include "shm_cache/shared_memory.hpp"
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+using std::chrono::milliseconds;
+
+constexpr std::size_t workers = 5;
+constexpr std::uint64_t shared_keys = 200;
+constexpr std::uint64_t own_keys_each = 8;
+
+struct Failure : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+void require(bool condition, const std::string& what) {
+    if (!condition) throw Failure(what);
+}
+
+std::uint64_t clock_ns(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+struct World {
+    const char* name;
+    std::size_t size_bytes;
+    std::size_t block_bytes;
+    std::size_t value_bytes_max;
+    bool expiring;
+};
+constexpr World worlds[] = {
+    {"blocks of 4 KiB", std::size_t{128} << 10, std::size_t{4} << 10, 900, false},
+    {"classes and TTLs", std::size_t{512} << 10, std::size_t{8} << 10, 3000, true},
+    {"large values", std::size_t{8} << 20, std::size_t{256} << 10, 200'000, false},
+};
+
+// What a worker tells the controller; in anonymous shared memory.
+struct Report {
+    std::atomic<std::uint64_t> signals;  // by the controller: before each SIGSTOP and after each SIGCONT
+    std::atomic<std::uint64_t> operations;
+    std::atomic<std::uint64_t> hits;
+    std::atomic<std::uint64_t> slowest_cpu_ns;
+    std::atomic<std::uint64_t> slowest_wall_ns;
+    std::array<char, 200> wrong;
+};
+struct Board {
+    std::atomic<bool> stop;
+    std::array<Report, workers> reports;
+};
+
+std::string value_of(std::uint64_t key, std::uint64_t sequence, std::size_t length) {
+    const Bytes bytes = payload_of(key, sequence, length);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// The sequence number of a value, or a failure when nobody can have put it under this key.
+std::uint64_t sequence_of(std::uint64_t key, const std::string& value) {
+    OraclePayload head{};
+    require(value.size() >= sizeof(head), "a value is cut short");
+    std::memcpy(&head, value.data(), sizeof(head));
+    require(head.key == key && value == value_of(key, head.sequence, value.size()),
+            "key " + std::to_string(key) + " came back damaged");
+    return head.sequence;
+}
+
+void raise_to(std::atomic<std::uint64_t>& most, std::uint64_t value) {
+    if (value > most.load(std::memory_order_relaxed)) most.store(value, std::memory_order_relaxed);
+}
+
+class Worker {
+ public:
+    Worker(SharedCache& cache, const World& world, Report& report, std::size_t place, std::uint64_t life,
+           std::uint64_t seed)
+        : cache_(cache),
+          world_(world),
+          report_(report),
+          random_(mix(seed + 1) ^ mix(place + 100) ^ mix(life + 10'000)),
+          own_from_(1'000'000 + place * own_keys_each),
+          tag_("own " + std::to_string(place)),
+          sequence_(life << 32) {}
+
+    void step() {
+        const std::uint64_t signals = report_.signals.load(std::memory_order_acquire);
+        const std::uint64_t wall = clock_ns(CLOCK_MONOTONIC);
+        const std::uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        const bool may_wait = operate();
+        raise_to(report_.slowest_cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
+        const std::uint64_t took = clock_ns(CLOCK_MONOTONIC) - wall;
+        // Time that the worker itself was stopped is nobody's fault.
+        if (!may_wait && report_.signals.load(std::memory_order_acquire) == signals) {
+            raise_to(report_.slowest_wall_ns, took);
+        }
+        report_.operations.fetch_add(1, std::memory_order_relaxed);
+    }
+
+ private:
+    static std::string name_of(std::uint64_t key) { return "key " + std::to_string(key); }
+
+    std::size_t length() {
+        const std::uint64_t most = random_() % 4 == 0 ? world_.value_bytes_max : world_.value_bytes_max / 8;
+        return 16 + random_() % most;
+    }
+    PutOptions put_options() {
+        PutOptions options;
+        options.data_class = static_cast<DataClass>(random_() % 4);
+        if (world_.expiring) options.ttl = milliseconds(1 + random_() % 400);
+        return options;
+    }
+
+    // True when the operation is one that may wait for another process.
+    bool operate() {
+        const std::uint64_t action = random_() % 100;
+        if (action < 25) return operate_on_own_key(action);
+        const std::uint64_t key = random_() % shared_keys;
+        if (action < 50) {
+            (void)cache_.put(name_of(key), value_of(key, ++sequence_, length()), put_options());
+        } else if (action < 53) {
+            cache_.erase(name_of(key));
+        } else if (action < 60) {
+            load(key);
+            return true;
+        } else if (action == 60 && random_() % 100 == 0) {
+            (void)cache_.stats();
+        } else if (cache_.get(name_of(key), value_)) {
+            report_.hits.fetch_add(1, std::memory_order_relaxed);
+            sequence_of(key, value_);
+        }
+        return false;
+    }
+
+    bool operate_on_own_key(std::uint64_t action) {
+        const std::size_t i = random_() % own_keys_each;
+        const std::uint64_t key = own_from_ + i;
+        if (action < 10) {
+            PutOptions options = put_options();
+            options.tags = {tag_};
+            options.stamp = cache_.stamp();
+            if (cache_.put(name_of(key), value_of(key, ++sequence_, length()), options).ok()) {
+                last_[i] = sequence_;
+            }
+        } else if (action == 10) {
+            cache_.invalidate(tag_);
+            last_.fill(++sequence_);
+        } else if (cache_.get(name_of(key), value_)) {
+            report_.hits.fetch_add(1, std::memory_order_relaxed);
+            require(sequence_of(key, value_) >= last_[i], name_of(key) + " went back in time");
+        }
+        return false;
+    }
+
+    void load(std::uint64_t key) {
+        LoadOptions options;
+        options.expected_cost = milliseconds(1);
+        options.deadline = std::chrono::steady_clock::now() + milliseconds(300);
+        if (world_.expiring) options.ttl = milliseconds(1 + random_() % 400);
+        const Status status = cache_.get_or_load(name_of(key), value_, options,
+                                                 [&] { return value_of(key, ++sequence_, length()); });
+        require(status.ok() || status.code() == StatusCode::timeout, "get_or_load: " + status.to_string());
+        if (status.ok()) sequence_of(key, value_);
+    }
+
+    SharedCache& cache_;
+    const World& world_;
+    Report& report_;
+    std::mt19937_64 random_;
+    std::uint64_t own_from_;
+    std::string tag_;
+    std::uint64_t sequence_;
+    std::array<std::uint64_t, own_keys_each> last_{};
+    std::string value_;
+};
+
+class Soak {
+ public:
+    Soak(const World& world, std::uint64_t seed)
+        : world_(world), seed_(seed), random_(seed), cache_(SharedCache::create(name_, options()).value()) {
+        void* shared =
+            mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        require(shared != MAP_FAILED, "mmap failed");
+        board_ = new (shared) Board{};
+        pids_.fill(-1);
+        lives_.fill(0);
+        stopped_.fill(false);
+    }
+    ~Soak() {
+        for (std::size_t w = 0; w < workers; ++w) end(w);
+        munmap(board_, sizeof(Board));
+    }
+    Soak(const Soak&) = delete;
+    Soak& operator=(const Soak&) = delete;
+
+    void run(std::uint64_t seconds) {
+        for (std::size_t w = 0; w < workers; ++w) start(w);
+        const std::uint64_t until = clock_ns(CLOCK_MONOTONIC) + seconds * 1'000'000'000;
+        while (clock_ns(CLOCK_MONOTONIC) < until) {
+            usleep(static_cast<useconds_t>(200 + random_() % (random_() % 4 == 0 ? 20'000 : 3'000)));
+            command();
+            for (std::size_t w = 0; w < workers; ++w) check_alive(w);
+        }
+        finish();
+        check_recovered();
+    }
+
+    std::uint64_t kills = 0;
+    std::uint64_t stops = 0;
+    std::uint64_t operations = 0;
+    std::uint64_t hits = 0;
+    std::uint64_t slowest_cpu_ns = 0;
+    std::uint64_t slowest_wall_ns = 0;
+
+ private:
+    [[nodiscard]] SegmentOptions options() const {
+        SegmentOptions options;
+        options.size_bytes = world_.size_bytes;
+        options.block_bytes = world_.block_bytes;
+        options.item_bytes_mean = std::max<std::size_t>(256, world_.value_bytes_max / 8);
+        options.process_slots = 16;
+        options.clock_slots = 64;
+        return options;
+    }
+
+    void start(std::size_t w) {
+        ++lives_[w];
+        const pid_t pid = fork();
+        require(pid >= 0, "fork failed");
+        if (pid > 0) {
+            pids_[w] = pid;
+            stopped_[w] = false;
+            return;
+        }
+        Report& report = board_->reports[w];
+        try {
+            // Half of the lives attach by name, half use what they inherited.
+            std::optional<SharedCache> opened;
+            if (lives_[w] % 2 == 0) opened.emplace(SharedCache::open(name_).value());
+            Worker worker(opened ? *opened : cache_, world_, report, w, lives_[w], seed_);
+            while (!board_->stop.load(std::memory_order_relaxed)) worker.step();
+        } catch (const std::exception& e) {
+            snprintf(report.wrong.data(), report.wrong.size(), "%s", e.what());
+            _exit(1);
+        }
+        _exit(0);
+    }
+
+    // Each command draws the same random numbers whatever the state of the world.
+    void command() {
+        const std::size_t w = random_() % workers;
+        const std::uint64_t what = random_() % 10;
+        Report& report = board_->reports[w];
+        if (what < 3) {
+            kill(pids_[w], SIGKILL);
+            reap(w);
+            ++kills;
+            start(w);
+        } else if (what < 7 && !stopped_[w]) {
+            report.signals.fetch_add(1, std::memory_order_release);
+            kill(pids_[w], SIGSTOP);
+            stopped_[w] = true;
+            ++stops;
+        } else if (stopped_[w]) {
+            kill(pids_[w], SIGCONT);
+            report.signals.fetch_add(1, std::memory_order_release);
+            stopped_[w] = false;
+        }
+    }
+
+    void reap(std::size_t w) {
+        int status = 0;
+        while (waitpid(pids_[w], &status, 0) < 0 && errno == EINTR) {
+        }
+        pids_[w] = -1;
+        check_end(w, status);
+    }
+    void check_end(std::size_t w, int status) {
+        const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+        require(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0),
+                "worker " + std::to_string(w) + " ended (status " + std::to_string(status) +
+                    "): " + board_->reports[w].wrong.data());
+    }
+    void check_alive(std::size_t w) {
+        int status = 0;
+        if (waitpid(pids_[w], &status, WNOHANG) == 0) return;
+        pids_[w] = -1;
+        check_end(w, status);
+    }
+    void end(std::size_t w) {
+        if (pids_[w] <= 0) return;
+        kill(pids_[w], SIGKILL);
+        while (waitpid(pids_[w], nullptr, 0) < 0 && errno == EINTR) {
+        }
+        pids_[w] = -1;
+    }
+
+    // Some die where they are, the others end by themselves.
+    void finish() {
+        for (std::size_t w = 0; w < workers; w += 2) {
+            kill(pids_[w], SIGKILL);
+            reap(w);
+        }
+        board_->stop.store(true, std::memory_order_relaxed);
+        for (std::size_t w = 1; w < workers; w += 2) {
+            kill(pids_[w], SIGCONT);
+            reap(w);
+        }
+        for (const Report& report : board_->reports) {
+            operations += report.operations.load(std::memory_order_relaxed);
+            hits += report.hits.load(std::memory_order_relaxed);
+            slowest_cpu_ns = std::max(slowest_cpu_ns, report.slowest_cpu_ns.load(std::memory_order_relaxed));
+            slowest_wall_ns =
+                std::max(slowest_wall_ns, report.slowest_wall_ns.load(std::memory_order_relaxed));
+        }
+    }
+
+    // After some trips around the blocks nothing is left of the dead.
+    void check_recovered() {
+        const SharedMemory memory = SharedMemory::open(name_, true).value();
+        std::uint64_t lock_file = 0;
+        const Geometry geometry =
+            read_geometry(memory.bytes().data(), memory.bytes().size(), lock_file).value();
+        const BlockTable blocks(memory.bytes().data(), geometry);
+        const std::size_t length = std::min<std::size_t>(world_.value_bytes_max / 2, 4000);
+        const std::uint64_t puts = 6 * geometry.block_count * geometry.block_bytes / length;
+        for (std::uint64_t i = 0; i < puts; ++i) {
+            const Status status = cache_.put("after " + std::to_string(i), value_of(i, i, length));
+            require(status.ok(), "a put failed when all others were gone: " + status.to_string());
+            require(cache_.get("after " + std::to_string(i)).has_value(), "a value is gone at once");
+        }
+        std::uint32_t open = 0;
+        std::uint32_t others = 0;
+        for (std::uint32_t b = 0; b < blocks.count(); ++b) {
+            const BlockState state = blocks.state(b);
+            require(state.generation % 2 == 0, "block " + std::to_string(b) + " was left half reclaimed");
+            open += state.phase == BlockPhase::open ? 1 : 0;
+            others += state.phase == BlockPhase::free || state.phase == BlockPhase::sealed ? 1 : 0;
+        }
+        require(open + others == blocks.count(), "the blocks don't add up");
+        require(open <= 16, std::to_string(open) + " blocks are open");
+        // No lease is held: each key has one to be had at once, or after a dead holder's.
+        for (std::uint64_t key = 0; key < shared_keys; ++key) {
+            Lease mine;
+            HeldLease theirs;
+            const Bytes name = key_of(key);
+            require(cache_.segment().leases().claim(hash_key(name), 1000, mine, theirs) ==
+                        LeaseTable::Claim::mine,
+                    "a lease is still held");
+        }
+        for (std::uint64_t key = 0; key < shared_keys; ++key) {
+            std::string value;
+            if (cache_.get("key " + std::to_string(key), value)) sequence_of(key, value);
+        }
+        const SegmentStats stats = cache_.stats();
+        require(stats.items > 0 && stats.puts > 0 && stats.items <= stats.index_slots,
+                "the statistics are wrong");
+    }
+
+    World world_;
+    std::uint64_t seed_;
+    std::mt19937_64 random_;
+    SegmentName name_;
+    SharedCache cache_;
+    Board* board_ = nullptr;
+    std::array<pid_t, workers> pids_{};
+    std::array<std::uint64_t, workers> lives_{};
+    std::array<bool, workers> stopped_{};
+};
+
+}  // namespace
+}  // namespace tiercache
+
+int main(int argc, char** argv) {
+    using namespace tiercache;
+    std::uint64_t seed = 1;
+    std::uint64_t seconds = 120;
+    std::uint64_t bound_ms = 250;
+    CLI::App app{"Kills and stops processes that share a segment, at random."};
+    app.add_option("--seed", seed)->capture_default_str();
+    app.add_option("--seconds", seconds, "for all worlds together")->capture_default_str();
+    app.add_option("--bound-ms", bound_ms, "CPU time that one operation may take")->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
+    int failures = 0;
+    std::uint64_t slowest_cpu_ns = 0;
+    std::uint64_t slowest_wall_ns = 0;
+    for (const World& world : worlds) {
+        try {
+            Soak soak(world, seed);
+            soak.run(std::max<std::uint64_t>(1, seconds / std::size(worlds)));
+            require(soak.hits > 0, "not a single hit");
+            require(soak.slowest_cpu_ns <= bound_ms * 1'000'000,
+                    "an operation took " + std::to_string(soak.slowest_cpu_ns / 1'000'000) + " ms");
+            slowest_cpu_ns = std::max(slowest_cpu_ns, soak.slowest_cpu_ns);
+            slowest_wall_ns = std::max(slowest_wall_ns, soak.slowest_wall_ns);
+            printf("ok %s: %llu operations, %llu hits, %llu kills, %llu stops (seed %llu)\n", world.name,
+                   static_cast<unsigned long long>(soak.operations),
+                   static_cast<unsigned long long>(soak.hits), static_cast<unsigned long long>(soak.kills),
+                   static_cast<unsigned long long>(soak.stops), static_cast<unsigned long long>(seed));
+        } catch (const std::exception& e) {
+            printf("not ok %s: %s (seed %llu)\n", world.name, e.what(),
+                   static_cast<unsigned long long>(seed));
+            ++failures;
+        }
+        fflush(stdout);
+    }
+    printf("RESULT segment_slowest_op_ms %.3f ms\n", static_cast<double>(slowest_cpu_ns) / 1e6);
+    printf("RESULT segment_slowest_op_wall_ms %.3f ms\n", static_cast<double>(slowest_wall_ns) / 1e6);
+    return failures == 0 ? 0 : 1;
+}
