@@ -53,7 +53,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-core check-fresh demo bench bench-l1 bench-l1-sizes clean help lint format \
+.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -69,6 +69,8 @@ help:
 	@echo 'make check        deps, build, every test on private servers'
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
+	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
+	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
@@ -141,6 +143,12 @@ tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ -lgtest_main -lgtest $(CLIENT_LIBS)
+# What tests/system/sanitizers.sh builds with each sanitizer: the segment, and no more of the client than it needs.
+SEGMENT_UNIT_SRC := $(wildcard $(foreach t,segment lease local_authority shared_cache eviction reclaim stream view,\
+                      tests/unit/$(t)*_test.cpp))
+$(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ -lgtest_main -lgtest $(SHM_LIBS)
 $(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
 	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
@@ -177,6 +185,11 @@ check demo bench bench-l1 bench-l1-sizes: deps
 endif
 check:
 	@tests/run.sh
+check-sanitizers:
+	@for s in address undefined thread; do SANITIZE=$$s tests/run.sh || exit 1; done
+soak:
+	@$(AGAIN) libs $(B)/tests/segment_soak $(B)/tests/segment_step
+	@tests/soak.sh
 demo:
 	@$(AGAIN) demo-program
 	@demo/run.sh

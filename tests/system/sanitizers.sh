@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The unit tests of the segment and what lives in it, built with ASan, UBSan and TSan. `make check-sanitizers` runs all
+# unit tests that way.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/lib/cluster.sh
+tc_workdir
+sanitized() {
+    make --no-print-directory -j"$(nproc)" SANITIZE="$1" "build/$1/tests/segment_tests" >"$TC_WORK/$1.build" 2>&1 ||
+        { tail -n 20 "$TC_WORK/$1.build" && return 1; }
+    "build/$1/tests/segment_tests" --gtest_brief=1 >"$TC_WORK/$1.log" 2>&1 || { tail -n 60 "$TC_WORK/$1.log" && return 1; }
+    sed -nE 's/^\[==========\] (.*)/# \1/p' "$TC_WORK/$1.log"
+}
+for sanitizer in address undefined thread; do tc_check "$sanitizer" sanitized "$sanitizer"; done
+tc_done
