@@ -159,6 +159,8 @@ std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte
     std::span<std::byte> entry;
     bool unsealed = false;
     if (impl_->find(hash, key, TakeEntry{target, entry, unsealed}) != StatusCode::ok) return {};
+    // The key was compared where it lies, and copied after: only damage can have come between.
+    if (!is_entry_of(entry, key)) return {};
     if (unsealed) seal_entry(entry);
     return entry;
 }

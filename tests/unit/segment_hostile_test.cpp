@@ -167,6 +167,30 @@ TEST_F(HostileTest, AnotherLayoutVersionIsNamed) {
     EXPECT_NE(status.message().find("version 9"), std::string::npos);
 }
 
+// The key is compared where it lies, and may be another's when it is copied.
+TEST_F(HostileTest, AKeyThatChangesAfterItWasCompared) {
+    Segment segment = fresh_segment();
+    ASSERT_TRUE(segment.put(oracle_entry(1, 1, 50)).ok());
+    struct Context {
+        HostileTest* test;
+        Bytes buffer;
+    } context{this, {}};
+    const CopyTarget target{[](void* c, std::size_t bytes) noexcept {
+                                auto& self = *static_cast<Context*>(c);
+                                self.buffer.resize(bytes);
+                                const Geometry& map = self.test->geometry_;
+                                auto* all = reinterpret_cast<Word*>(self.test->memory_.span().data());
+                                for (std::uint64_t at = map.blocks_at / 8; at < map.end / 8; ++at) {
+                                    all[at].fetch_xor(1, std::memory_order_relaxed);
+                                }
+                                return self.buffer.data();
+                            },
+                            &context};
+    const Bytes key = key_of(1);
+    EXPECT_TRUE(segment.get(hash_key(key), key, target).empty());
+    EXPECT_FALSE(context.buffer.empty());
+}
+
 // The damage happens while the calls run.
 TEST_F(HostileTest, WhileItIsUsed) {
     Segment segment = fresh_segment();
