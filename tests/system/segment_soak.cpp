@@ -346,7 +346,7 @@ class Soak {
             read_geometry(memory.bytes().data(), memory.bytes().size(), lock_file).value();
         const BlockTable blocks(memory.bytes().data(), geometry);
         const std::size_t length = std::min<std::size_t>(world_.value_bytes_max / 2, 4000);
-        const std::uint64_t puts = 6 * geometry.block_count * geometry.block_bytes / length;
+        const std::uint64_t puts = std::uint64_t{6} * geometry.block_count * geometry.block_bytes / length;
         for (std::uint64_t i = 0; i < puts; ++i) {
             const Status status = cache_.put("after " + std::to_string(i), value_of(i, i, length));
             require(status.ok(), "a put failed when all others were gone: " + status.to_string());
