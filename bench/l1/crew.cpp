@@ -16,6 +16,7 @@
 #include <new>
 #include <thread>
 
+#include "bench/l1/processors.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 namespace bench {
@@ -35,19 +36,6 @@ constexpr useconds_t stop_poll_us = 10'000;
 void end_with(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
-}
-
-void bind_to_processor(std::size_t worker) {
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
-    std::vector<std::size_t> processors;
-    for (std::size_t i = 0; i < CPU_SETSIZE; ++i) {
-        if (CPU_ISSET(i, &allowed)) processors.push_back(i);
-    }
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(processors[worker % processors.size()], &one);
-    (void)sched_setaffinity(0, sizeof(one), &one);
 }
 
 void wait_on(sem_t& semaphore) {
@@ -222,16 +210,24 @@ void Crew::host_threads() {
 
 void Crew::work(std::size_t worker) {
     try {
-        if (!store_->has_server()) bind_to_processor(worker);
+        const std::vector<int> processors = allowed_processors();
+        const int processor = processors[worker % processors.size()];
+        bind_thread(processor);
         const std::unique_ptr<Access> access = store_->open();
         // Every item where that is quick: a process that has run for a while has all pages mapped.
         const std::uint32_t all = store_->workload().key_count();
-        access->check(store_->workload(), store_->has_server() ? std::min(all, samples_max) : all);
+        access->check(store_->workload(), store_->server() != 0 ? std::min(all, samples_max) : all);
         std::vector<Operation> operations(store_->batch());
         sem_post(&control_->reports);
         for (;;) {
             wait_on(control_->go[worker]);
             if (control_->quit) return;
+            if (store_->server() != 0) {
+                // Beside its only client it is woken by it at once; waking another processor takes longer
+                // than a request, where processors are virtual.
+                const bool beside = control_->order.workers == 1;
+                bind_process(store_->server(), beside ? std::span(&processor, 1) : std::span(processors));
+            }
             work_batches(worker, *access, operations);
             sem_post(&control_->reports);
         }

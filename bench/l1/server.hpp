@@ -16,6 +16,8 @@ class Server {
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
  private:
     pid_t pid_ = -1;
 };

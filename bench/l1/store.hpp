@@ -5,6 +5,8 @@
 // store for itself and gets its own Access.
 #pragma once
 
+#include <sys/types.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -122,8 +124,8 @@ class Store {
     [[nodiscard]] virtual std::size_t batch() const { return 1000; }
     [[nodiscard]] virtual bool threads() const { return false; }
     [[nodiscard]] virtual bool has_writes() const { return true; }
-    // Is it within reach of loads, or behind a server, which needs a processor beside its clients?
-    [[nodiscard]] virtual bool has_server() const { return false; }
+    // The process that it is behind; 0: none, it is within reach of loads.
+    [[nodiscard]] virtual pid_t server() const { return 0; }
 
     // In the host, before any worker is there.
     virtual void start() = 0;

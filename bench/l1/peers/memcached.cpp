@@ -109,7 +109,7 @@ class Memcached : public Store {
           socket_(folder_.path() + "/memcached.sock") {}
 
     [[nodiscard]] std::size_t batch() const override { return 20; }
-    [[nodiscard]] bool has_server() const override { return true; }
+    [[nodiscard]] pid_t server() const override { return server_ ? server_->pid() : 0; }
 
     void start() override {
         const std::size_t item_bytes = workload().value_bytes() * 5 / 4 + 128;  // slabs waste some

@@ -11,9 +11,10 @@ namespace bench {
 
 using StorePointer = std::unique_ptr<Store>;
 
-// Ourselves: `clock_table` says whether a hit is checked for freshness against two tags, too.
-StorePointer make_tiercache(const Workload& workload, bool clock_table);
-// The segment that it uses.
+// Ourselves: SharedCache; and the segment with a check of two tags against an authority's clock table.
+StorePointer make_tiercache(const Workload& workload);
+StorePointer make_tiercache_tags(const Workload& workload);
+// The segment that they use.
 tiercache::SegmentOptions segment_options(const Workload& workload);
 
 StorePointer make_two_loads(const Workload& workload);

@@ -74,7 +74,7 @@ class Redis : public Store {
         : Store("Redis, unix socket", workload), folder_("/tmp"), socket_(folder_.path() + "/redis.sock") {}
 
     [[nodiscard]] std::size_t batch() const override { return 20; }
-    [[nodiscard]] bool has_server() const override { return true; }
+    [[nodiscard]] pid_t server() const override { return server_ ? server_->pid() : 0; }
 
     void start() override {
         server_.emplace(std::vector<std::string>{"redis-server", "--port", "0", "--unixsocket", socket_,

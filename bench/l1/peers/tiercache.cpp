@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <optional>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "shm_cache/clock_file.hpp"
 #include "shm_cache/entry.hpp"
 #include "shm_cache/monotonic_time.hpp"
+#include "shm_cache/shared_cache.hpp"
 
 namespace bench {
 
@@ -22,9 +24,29 @@ constexpr std::uint64_t stamp = 1000;
 constexpr std::uint64_t hour_ns = std::uint64_t{3600} * 1'000'000'000;
 constexpr std::uint32_t hour_ms = 3'600'000;
 
-class Peer {
+// The public API: expiry, and the segment's own clock.
+class CachePeer {
  public:
-    Peer(std::size_t value_bytes, Segment segment, std::optional<ClockFile> clock)
+    CachePeer(std::size_t value_bytes, SharedCache cache) : cache_(std::move(cache)), value_(value_bytes) {}
+
+    std::span<const std::byte> get(std::string_view key) {
+        const Hit hit = cache_.get(key, value_);
+        return hit ? std::span<const std::byte>(value_).first(hit.size) : std::span<const std::byte>();
+    }
+    void put(std::string_view key, std::span<const std::byte> value) {
+        const std::string_view text(reinterpret_cast<const char*>(value.data()), value.size());
+        require(cache_.put(key, text, {.ttl = std::chrono::hours(1)}));
+    }
+
+ private:
+    SharedCache cache_;
+    std::vector<std::byte> value_;
+};
+
+// What the client does for a query's result: expiry, and two tags against an authority's clock table.
+class TagsPeer {
+ public:
+    TagsPeer(std::size_t value_bytes, Segment segment, ClockFile clock)
         : segment_(std::move(segment)),
           clock_(std::move(clock)),
           tags_{tag_of("users"), tag_of("profiles")},
@@ -36,75 +58,78 @@ class Peer {
         ValueRead read;
         if (segment_.get_value(hash_key(key), key, tags, value_, read) != StatusCode::ok) return {};
         if (read.fields.lifetime.expired_at(monotonic_coarse_ns())) return {};
-        if (clock_ && !fresh(std::span(tags).first(read.tag_count), read.fields)) return {};
-        return read.stored;
+        const auto listed = std::span(tags).first(read.tag_count);
+        const Verdict verdict = clock_.table().check(listed, read.fields.stamp, read.fields.epoch);
+        return verdict == Verdict::fresh ? read.stored : std::span<std::byte>();
     }
 
     void put(std::string_view text, std::span<const std::byte> value) {
         const auto key = std::as_bytes(std::span(text));
         EntryFields fields;
+        fields.epoch = epoch;
+        fields.stamp = stamp;
         fields.lifetime = {.received_at_ns = monotonic_coarse_ns(), .hard_ttl_ms = hour_ms};
-        if (clock_) {
-            fields.epoch = epoch;
-            fields.stamp = stamp;
-        }
-        require(segment_.put_value(hash_key(key), key, std::span(tags_).first(clock_ ? tags_.size() : 0),
-                                   fields, value, static_cast<std::uint32_t>(value.size())));
+        require(segment_.put_value(hash_key(key), key, tags_, fields, value,
+                                   static_cast<std::uint32_t>(value.size())));
     }
 
  private:
-    bool fresh(std::span<const Tag> tags, const EntryFields& fields) const {
-        return clock_->table().check(tags, fields.stamp, fields.epoch) == Verdict::fresh;
-    }
-
     Segment segment_;
-    std::optional<ClockFile> clock_;
+    ClockFile clock_;
     std::array<Tag, 2> tags_;
     std::vector<std::byte> value_;
 };
 
+template <class T>
+T value_of(Result<T> result) {
+    require(result.status());
+    return std::move(result).value();
+}
+
 class TierCache : public Store {
  public:
-    TierCache(const Workload& workload, bool clock_table)
-        : Store(clock_table ? "tiercache, clock table" : "tiercache", workload),
-          name_("/tiercache.bench." + std::to_string(getpid()) + (clock_table ? ".tags" : "")),
-          clock_name_(name_ + ".clock"),
-          clock_table_(clock_table) {}
+    explicit TierCache(const Workload& workload)
+        : Store("tiercache", workload), name_("/tiercache.bench." + std::to_string(getpid())) {}
 
     void start() override {
-        Result<Segment> segment = Segment::create(name_, segment_options(workload()));
-        require(segment.status());
-        segment_.emplace(std::move(segment).value());
-        if (!clock_table_) return;
-        Result<ClockFile> clock = ClockFile::create(clock_name_, ClockTable::default_slot_count, 0600);
-        require(clock.status());
-        authority_.emplace(std::move(clock).value());
+        cache_.emplace(value_of(SharedCache::create(name_, segment_options(workload()))));
+    }
+    std::unique_ptr<Access> open() override {
+        return std::make_unique<AccessOf<CachePeer>>(workload().value_bytes(),
+                                                     value_of(SharedCache::open(name_)));
+    }
+    void remove_names() noexcept override { (void)SharedCache::remove(name_); }
+
+ private:
+    std::string name_;
+    std::optional<SharedCache> cache_;
+};
+
+class TierCacheTags : public Store {
+ public:
+    explicit TierCacheTags(const Workload& workload)
+        : Store("tiercache, clock table", workload),
+          name_("/tiercache.bench." + std::to_string(getpid()) + ".tags"),
+          clock_name_(name_ + ".clock") {}
+
+    void start() override {
+        segment_.emplace(value_of(Segment::create(name_, segment_options(workload()))));
+        authority_.emplace(value_of(ClockFile::create(clock_name_, ClockTable::default_slot_count, 0600)));
         authority_->table().restart(epoch, stamp);
         authority_->table().renew_lease(monotonic_ns() + hour_ns);
     }
-
     std::unique_ptr<Access> open() override {
-        Result<Segment> segment = Segment::open(name_);
-        require(segment.status());
-        std::optional<ClockFile> clock;
-        if (clock_table_) {
-            Result<ClockFile> reader = ClockFile::open(clock_name_);
-            require(reader.status());
-            clock.emplace(std::move(reader).value());
-        }
-        return std::make_unique<AccessOf<Peer>>(workload().value_bytes(), std::move(segment).value(),
-                                                std::move(clock));
+        return std::make_unique<AccessOf<TagsPeer>>(workload().value_bytes(), value_of(Segment::open(name_)),
+                                                    value_of(ClockFile::open(clock_name_)));
     }
-
     void remove_names() noexcept override {
         (void)Segment::remove(name_);
-        if (clock_table_) (void)SharedMemory::remove(clock_name_);
+        (void)SharedMemory::remove(clock_name_);
     }
 
  private:
     std::string name_;
     std::string clock_name_;
-    bool clock_table_;
     std::optional<Segment> segment_;
     std::optional<ClockFile> authority_;
 };
@@ -120,8 +145,10 @@ SegmentOptions segment_options(const Workload& workload) {
     return options;
 }
 
-StorePointer make_tiercache(const Workload& workload, bool clock_table) {
-    return std::make_unique<TierCache>(workload, clock_table);
+StorePointer make_tiercache(const Workload& workload) { return std::make_unique<TierCache>(workload); }
+
+StorePointer make_tiercache_tags(const Workload& workload) {
+    return std::make_unique<TierCacheTags>(workload);
 }
 
 }  // namespace bench
