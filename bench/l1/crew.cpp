@@ -52,6 +52,10 @@ void throw_on_signals() {
     sigaction(SIGTERM, &action, nullptr);
 }
 
+void check_signals() {
+    if (signalled != 0) throw std::runtime_error("stopped by a signal");
+}
+
 // Shared by the measuring program, the host and the workers.
 struct Crew::Control {
     struct Order {
@@ -136,7 +140,7 @@ void Crew::wait_for(std::size_t reports) {
         clock_gettime(CLOCK_REALTIME, &until);
         ++until.tv_sec;
         if (sem_timedwait(&control_->reports, &until) == 0) ++got;
-        if (signalled != 0) throw std::runtime_error("stopped by a signal");
+        check_signals();
         const bool gone = waitpid(host_, nullptr, WNOHANG) != 0;
         if (control_->failed) throw std::runtime_error(store_->name() + ": " + control_->error.data());
         if (gone) {

@@ -16,6 +16,8 @@ namespace bench {
 
 // Ctrl-C and SIGTERM become an exception in the measuring program, so that everything is cleaned up.
 void throw_on_signals();
+// Throws when there was one.
+void check_signals();
 
 struct Batch {
     std::uint64_t begin_ns = 0;

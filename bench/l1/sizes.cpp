@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "bench/l1/crew.hpp"
 #include "bench/l1/measure.hpp"
 #include "bench/l1/table.hpp"
 #include "shm_cache/entry.hpp"
@@ -29,7 +30,7 @@ constexpr std::size_t item_bytes = Key::length + value_bytes + 32;
 // A segment without peers and processes; its name is gone as soon as it is there.
 class Lone {
  public:
-    explicit Lone(std::size_t bytes) : value_(value_bytes) {
+    explicit Lone(std::size_t bytes) : bytes_(bytes), value_(value_bytes) {
         const std::string name = "/tiercache.bench." + std::to_string(getpid()) + ".size";
         SegmentOptions options;
         options.size_bytes = bytes;
@@ -60,28 +61,23 @@ class Lone {
         return segment_->get_value(hash_key(key), key, tags, buffer_, read) == StatusCode::ok &&
                !read.fields.lifetime.expired_at(monotonic_coarse_ns());
     }
-    // New items until the oldest are evicted; returns how many were put.
+    // New items until the first are evicted; returns how many were put. Nothing is read meanwhile: what was
+    // read stays longer.
     std::uint64_t fill() {
-        constexpr std::uint64_t look_each = 1024;
+        const std::uint64_t expected = bytes_ / item_bytes;
+        const std::uint64_t step = expected / 50;
         std::uint64_t number = 0;
-        do {
-            for (std::uint64_t i = 0; i < look_each; ++i) put(number++);
-        } while (!oldest_gone());
+        while (number < expected / 2 || stats().reclaimed_blocks == 0) {
+            check_signals();
+            require(number < 3 * expected, "a full segment evicts nothing");
+            for (std::uint64_t i = 0; i < step; ++i) put(number++);
+        }
         return number;
     }
     [[nodiscard]] SegmentStats stats() const { return segment_->stats(); }
 
  private:
-    // Without the walk of stats(). One of them alone may have lost its place in the index.
-    bool oldest_gone() {
-        constexpr std::uint64_t oldest = 32;
-        for (std::uint64_t number = 0; number < oldest; ++number) {
-            const Key key = key_of(number);
-            if (get(key.text())) return false;
-        }
-        return true;
-    }
-
+    std::size_t bytes_;
     std::optional<Segment> segment_;
     std::vector<std::byte> value_;
     std::vector<std::byte> buffer_;
@@ -110,6 +106,7 @@ double hit_ns(Lone& lone, Number number) {
     std::vector<double> ns;
     std::size_t hits = 0;
     for (int b = 0; b < batches; ++b) {
+        check_signals();
         for (Key& key : at_hand) key = key_of(number());
         const std::uint64_t begin = monotonic_ns();
         for (const Key& key : at_hand) hits += lone.get(key.text()) ? 1 : 0;
