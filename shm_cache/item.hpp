@@ -28,8 +28,17 @@ inline constexpr std::size_t item_header_bytes = item_header_words * word_bytes;
 static_assert(item_header_bytes == item_bytes_min);
 static_assert(unit_bytes == word_bytes);
 
+// The other flags are for entries that no tier keeps.
+inline constexpr unsigned storable_flags = entry_lz4 | entry_negative;
+
 inline constexpr std::size_t item_key_bytes_max = (std::size_t{1} << 20) - 1;
 inline constexpr std::size_t item_stored_bytes_max = (std::size_t{1} << 22) - 1;
+
+// Flags of an item that no stored entry has: for values that are too large for one (segment_parts.cpp).
+enum ItemFlags : std::uint8_t {
+    item_part = 4,  // its key is a PartKey
+    item_head = 8,  // its stored bytes are a PartsNote
+};
 
 // Words that an item has only when they say something.
 enum ItemExtra : std::uint8_t {
@@ -60,7 +69,7 @@ struct ItemHeader {
     std::uint32_t stored_length = 0;
     std::uint16_t offset = 0;  // its lowest bits
     std::uint8_t tag_count = 0;
-    std::uint8_t flags = 0;  // EntryFlags
+    std::uint8_t flags = 0;  // EntryFlags that may be stored, ItemFlags
     std::uint8_t format = 0;
     std::uint8_t data_class = 0;
     std::uint8_t extras = 0;
@@ -154,7 +163,8 @@ struct ItemContent {
     std::span<const std::byte> key;
     std::span<const std::byte> stored;
     std::uint32_t raw_length = 0;
-    bool sealed = false;  // it comes from an entry, whose checksum is kept
+    std::uint8_t kind = 0;  // ItemFlags
+    bool sealed = false;    // it comes from an entry, whose checksum is kept
     std::uint64_t checksum = 0;
 
     static ItemContent of(const EntryView& entry) noexcept;
@@ -179,7 +189,7 @@ inline void load_item_fields(const Word* item, const ItemHeader& header, ItemFie
     fields = {};
     fields.lifetime.received_at_ns = header.received_at_ns;
     fields.lifetime.hard_ttl_ms = header.hard_ttl_ms;
-    fields.flags = header.flags;
+    fields.flags = static_cast<std::uint8_t>(header.flags & storable_flags);
     fields.format = static_cast<PayloadFormat>(header.format);
     fields.data_class = static_cast<DataClass>(header.data_class);
     out.raw_length = header.stored_length;
@@ -200,17 +210,46 @@ inline void load_item_fields(const Word* item, const ItemHeader& header, ItemFie
     if ((header.extras & item_checksum) != 0) out.checksum = extra->load(word_load_order);
 }
 
-// Can an entry have these lengths and flags? Nothing else of a header can be wrong.
-[[nodiscard]] inline bool plausible(const ItemHeader& header, std::uint32_t raw_length) noexcept {
-    return (header.flags & entry_lz4) != 0
-               ? header.stored_length < raw_length && raw_length <= max_entry_payload_bytes
-               : header.stored_length == raw_length;
+// A value in parts: the head item has the key, the tags and all fields, and this in place of the value. The
+// value's bytes are in items of kind item_part, all of part_bytes() but the last. No two puts have the same
+// nonce, so parts of two puts never come together.
+struct PartsNote {
+    std::uint64_t nonce[2];
+    std::uint64_t stored_length;
+};
+struct PartKey {
+    std::uint64_t nonce[2];
+    std::uint64_t number;
+};
+
+// Four parts fill a block.
+[[nodiscard]] inline std::size_t part_bytes(const Geometry& geometry) noexcept {
+    return geometry.block_bytes / 4 - item_header_bytes - sizeof(PartKey);
+}
+inline constexpr std::size_t large_value_bytes_max = std::size_t{64} << 20;
+// The longest value in parts: a quarter of the room for all.
+[[nodiscard]] inline std::size_t parted_bytes_max(const Geometry& geometry) noexcept {
+    const std::uint64_t quarter = geometry.block_count * part_bytes(geometry);
+    return quarter < large_value_bytes_max ? quarter : large_value_bytes_max;
+}
+
+// Can an entry have these flags and lengths? Nothing else of a header can be wrong.
+[[nodiscard]] inline bool plausible(unsigned flags, std::uint64_t stored_length,
+                                    std::uint32_t raw_length) noexcept {
+    return (flags & entry_lz4) != 0 ? stored_length < raw_length && raw_length <= max_entry_payload_bytes
+                                    : stored_length == raw_length;
 }
 
 // The most an entry may have to be stored as one item, whatever its extras.
 [[nodiscard]] inline std::size_t entry_bytes_max(const Geometry& geometry) noexcept {
     constexpr std::size_t extras_max = 5;
     return geometry.block_bytes - item_header_bytes - extras_max * word_bytes + entry_header_bytes;
+}
+
+// The most an entry may have at all.
+[[nodiscard]] inline std::size_t largest_entry_bytes(const Geometry& geometry) noexcept {
+    const std::size_t parted = parted_bytes_max(geometry);
+    return parted > entry_bytes_max(geometry) ? parted : entry_bytes_max(geometry);
 }
 
 }  // namespace tiercache

@@ -11,7 +11,8 @@
 //   reclaimer:  state := RECLAIMING   then  a live pin of this life of it?    then back to SEALED
 //
 // So a writer that was stopped before it wrote can't write into a block that was recycled meanwhile. Pins of
-// the dead count for nothing.
+// the dead count for nothing. Those who look at a value where it lies pin its block in the same way, in words
+// of their own: however many views a process holds, its writers have theirs.
 //
 // What a process counts goes to its slot's record in the statistics; whoever has no slot counts in a shared
 // one.
@@ -27,15 +28,19 @@
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lock_file.hpp"
 #include "shm_cache/statistics.hpp"
+#include "shm_cache/view_pin.hpp"
 #include "shm_cache/words.hpp"
 
 namespace tiercache {
 
 inline constexpr std::size_t pins_per_process = 15;
+inline constexpr std::size_t views_per_process = 16;
+
 struct ProcessSlot {
     // {incarnation 32, process id 32}; the id is 0 while nobody has the slot, and is there to be looked at.
     Word identity;
     std::array<Word, pins_per_process> pins;
+    std::array<Word, views_per_process> views;
 };
 static_assert(sizeof(ProcessSlot) == process_slot_bytes);
 
@@ -94,6 +99,9 @@ class ProcessTable {
     // Nothing when this process has no slot, or more threads than pins are stopped in the middle of a put().
     [[nodiscard]] std::optional<Pin> pin(BlockLife life) noexcept;
 
+    // A pin for a reader. Nothing when this process has no slot, or views_per_process of them already.
+    [[nodiscard]] std::optional<ViewPin> pin_view(BlockLife life) noexcept;
+
     // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
     [[nodiscard]] bool pinned(BlockLife life) noexcept;
 
@@ -102,11 +110,13 @@ class ProcessTable {
     void for_each_pin(Visit visit) noexcept {
         for (std::uint32_t i = 0; i < count_; ++i) {
             if (!in_use(i)) continue;
-            std::array<std::uint64_t, pins_per_process> held{};
+            std::array<std::uint64_t, pins_per_process + views_per_process> held{};
             bool any = false;
-            for (std::size_t p = 0; p < pins_per_process; ++p) {
+            for (std::size_t p = 0; p < held.size(); ++p) {
+                const Word& word =
+                    p < pins_per_process ? slots_[i].pins[p] : slots_[i].views[p - pins_per_process];
                 // Relaxed: a hint; pinned() is what counts.
-                held[p] = slots_[i].pins[p].load(std::memory_order_relaxed);
+                held[p] = word.load(std::memory_order_relaxed);
                 any |= held[p] != 0;
             }
             if (!any || !alive(i)) continue;

@@ -2,6 +2,8 @@
 // making in segment_file.cpp.
 #include "shm_cache/segment.hpp"
 
+#include <algorithm>
+#include <new>
 #include <vector>
 
 #include "shm_cache/entry.hpp"
@@ -11,8 +13,17 @@ namespace tiercache {
 
 void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const {
     std::vector<std::byte> copy(entry_bytes_max(impl_->geometry));
-    const CopyTarget target{
-        [](void* buffer, std::size_t) noexcept { return static_cast<std::byte*>(buffer); }, copy.data()};
+    // Large values are seldom: room for one is made when it comes, and one that finds none is passed over.
+    const auto room = [](void* context, std::size_t bytes) noexcept -> std::byte* {
+        auto& buffer = *static_cast<std::vector<std::byte>*>(context);
+        try {
+            if (bytes > buffer.size()) buffer.resize(bytes);
+        } catch (const std::bad_alloc&) {
+            return nullptr;
+        }
+        return buffer.data();
+    };
+    const CopyTarget target{room, &copy};
     impl_->index.for_each([&](const Slot& slot) {
         std::span<std::byte> bytes;
         EntryView view;

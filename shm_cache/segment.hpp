@@ -23,6 +23,7 @@
 #include "shm_cache/hash.hpp"
 #include "shm_cache/segment_stats.hpp"
 #include "shm_cache/status.hpp"
+#include "shm_cache/view_pin.hpp"
 
 namespace tiercache {
 
@@ -57,6 +58,29 @@ struct ValueRead {
 
 class LeaseTable;
 class LocalAuthority;
+
+// A value where it lies in the segment, and the promise that it stays there: its block is not reused while
+// this lives. Hold it for as long as it takes to read the value, not longer: a process has 16 of them, and
+// eviction goes around what they hold. It must not outlive its Segment. A forked child has nothing in its
+// copy of a view: held() tells.
+class ValueView {
+ public:
+    EntryFields fields;
+    std::uint32_t raw_length = 0;  // of the value, decompressed
+    std::size_t tag_count = 0;
+    std::span<const std::byte> stored;  // in the segment; compressed when fields.flags has entry_lz4
+
+    [[nodiscard]] bool compressed() const noexcept { return (fields.flags & entry_lz4) != 0; }
+    [[nodiscard]] bool held() const noexcept { return pin_.held(); }
+    void release() noexcept {
+        stored = {};
+        pin_.release();
+    }
+
+ private:
+    friend class Segment;
+    ViewPin pin_;
+};
 
 class Segment {
  public:
@@ -106,9 +130,16 @@ class Segment {
                                        std::span<Tag, max_entry_tags> tags, std::span<std::byte> buffer,
                                        ValueRead& read) noexcept;
 
+    // The same without a copy: `view` tells where the value lies, until it is released or gone. The tags are
+    // copied, to the front of `tags`. Errors: not_found; busy (this process holds all the views it can, or
+    // has no process slot) and too_large (a value that lies in parts): use get_value().
+    [[nodiscard]] StatusCode get_view(const KeyHash& hash, std::span<const std::byte> key,
+                                      std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept;
+
     // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
-    // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is
-    // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on).
+    // invalid_argument (an entry that no tier may keep: entry_no_store), too_large (over
+    // stats().largest_entry_bytes), no_space (every block is pinned or being reclaimed by others, or this
+    // process has no process slot: drop the entry and go on).
     Status put(std::span<const std::byte> entry) noexcept;
 
     // Stores a value without making an entry of it first; the counterpart of get_value(). `stored` is as long

@@ -44,24 +44,44 @@ struct Segment::Impl {
     struct Wanted {
         std::uint64_t place_hash;
         std::span<const std::byte> key;
+        bool part = false;
+    };
+    // Where a value in parts is to be put together; `to` is empty for one that came whole.
+    struct Assembly {
+        PartsNote note{};
+        std::span<std::byte> to;
+    };
+    struct Found {
+        Word* word = nullptr;
+        std::uint64_t seen = 0;
     };
     // Looks at the item that `slot` names, of the key that is wanted or of any, and has `take` copy what it
-    // needs of it: take(item, header, fields), which answers whole or no_room. What was taken counts only
-    // when this answers whole.
+    // needs of it: take(item, header, fields, block), which answers whole, other or no_room. What was taken
+    // counts only when this answers whole.
     template <class Take>
     ReadResult read_item(const Slot& slot, const Wanted* wanted, Take take) const noexcept;
-    // The same for the item that the index has of a key; counts hits and misses.
+    // The same for the item that the index has of a key.
     template <class Take>
-    ReadResult find_once(const KeyHash& hash, const Wanted& wanted, Take take) noexcept;
+    ReadResult find_once(const KeyHash& hash, const Wanted& wanted, Found& found, Take take) const noexcept;
+    // With retries, the parts that `take` left to be read, and counting.
     template <class Take>
-    StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take take) noexcept;
+    StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Assembly& assembly,
+                    Take take) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;
+    // What the head of a value in parts says; false when it can't be true.
+    bool read_note(const Word* item, const ItemHeader& header, std::uint32_t raw_length,
+                   PartsNote& note) const noexcept;
+    bool read_part(const PartKey& key, std::span<std::byte> to) const noexcept;
+    bool read_parts(const Assembly& assembly) const noexcept;
     void note_hit(Word& word, std::uint64_t seen) noexcept;
 
     // ---- writing ----
-    // The other flags are for entries that no tier keeps.
-    static constexpr unsigned storable_flags = entry_lz4 | entry_negative;
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;
+    [[nodiscard]] bool fits_item(const ItemContent& content) const noexcept {
+        return content.storable() && content.header().entry_bytes() <= entry_bytes_max(geometry);
+    }
+    Status store_item(const KeyHash& hash, const ItemContent& content, Stream stream) noexcept;
+    Status store_parts(const KeyHash& hash, const ItemContent& content) noexcept;
     // Where a new item of this key belongs.
     Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;

@@ -79,7 +79,7 @@ void read_items(const Index& index, const BlockTable& blocks, const Geometry& ge
         if (!header_fits_block(geometry, slot.offset)) return true;
         const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
         if (!fits_block(geometry, slot.offset, header)) return true;
-        ++s.items;
+        s.items += (header.flags & item_part) == 0 ? 1 : 0;
         s.item_bytes += header.units() * unit_bytes;
         return true;
     });
@@ -95,7 +95,7 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
     s.block_count = geometry.block_count;
     s.index_slots = geometry.bucket_count * slots_per_bucket;
     s.process_slots = geometry.process_slots;
-    s.largest_entry_bytes = entry_bytes_max(geometry);
+    s.largest_entry_bytes = largest_entry_bytes(geometry);
     const std::uint64_t filled_bytes = read_blocks(blocks, s);
     read_items(index, blocks, geometry, s);
     s.dead_bytes = filled_bytes > s.item_bytes ? filled_bytes - s.item_bytes : 0;
