@@ -8,6 +8,7 @@
 #include "shm_cache/local_authority.hpp"
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/reclaim.hpp"
+#include "shm_cache/sampler.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
 #include "shm_cache/stream.hpp"
@@ -22,6 +23,7 @@ struct Segment::Impl {
         : geometry(g),
           blocks(base, g),
           index(base, g, blocks),
+          sampler(base, g),
           processes(std::move(table)),
           leases(base, g, processes),
           authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)),
@@ -31,6 +33,7 @@ struct Segment::Impl {
     Geometry geometry;
     BlockTable blocks;
     Index index;
+    Sampler sampler;
     // Unmapped after the process table has left: declared before it.
     SharedMemory memory;  // empty for caller-owned memory
     std::string name;
@@ -56,7 +59,8 @@ struct Segment::Impl {
     template <class Take>
     StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take take) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;
-    void note_hit(Word& word, std::uint64_t seen) noexcept;
+    // A hit on the item that `word` was `seen` to name.
+    void note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept;
 
     // ---- writing ----
     // The other flags are for entries that no tier keeps.
@@ -68,6 +72,7 @@ struct Segment::Impl {
 };
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
-                                const Statistics& statistics, ProcessTable::Holders holders) noexcept;
+                                const Sampler& sampler, const Statistics& statistics,
+                                ProcessTable::Holders holders) noexcept;
 
 }  // namespace tiercache

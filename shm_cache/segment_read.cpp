@@ -6,7 +6,7 @@
 //      then the key, where it lies
 //   4  copy what was asked for; the block's generation is still the same, or the copy may be a mixture: try
 //      again, twice
-//   5  raise the item's frequency: at the first hit, then at one hit in eight, up to 3, then never
+//   5  raise the item's frequency, up to 3, then never; note the hit if the key is in the sample
 #include "shm_cache/entry.hpp"
 #include "shm_cache/segment_impl.hpp"
 
@@ -15,7 +15,6 @@ namespace tiercache {
 namespace {
 
 constexpr int torn_retries = 2;
-constexpr std::uint64_t frequency_sampling = 8;
 constexpr std::size_t prefetch_lines = 5;
 
 void prefetch_item(const Word* item) noexcept {
@@ -78,7 +77,7 @@ ReadResult Segment::Impl::find_once(const KeyHash& hash, const Wanted& wanted, T
             const Slot slot = Slot::unpack(seen);
             if (slot.tag != tag) continue;
             const ReadResult result = read_item(slot, &wanted, take);
-            if (result == ReadResult::whole) note_hit(word, seen);
+            if (result == ReadResult::whole) note_hit(hash, word, seen);
             if (result != ReadResult::other) return result;
         }
     }
@@ -103,11 +102,13 @@ StatusCode Segment::Impl::find(const KeyHash& hash, std::span<const std::byte> k
     return result == ReadResult::no_room ? StatusCode::no_space : StatusCode::not_found;
 }
 
-void Segment::Impl::note_hit(Word& word, std::uint64_t seen) noexcept {
-    const std::uint64_t hits = processes.count(Counter::hits);
-    const std::uint8_t frequency = Slot::unpack(seen).frequency;
-    if (frequency == frequency_max) return;
-    if (frequency == 0 || hits % frequency_sampling == 0) Index::raise_frequency(word, seen);
+void Segment::Impl::note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept {
+    processes.count(Counter::hits);
+    const Slot slot = Slot::unpack(seen);
+    if (slot.frequency < frequency_max) Index::raise_frequency(word, seen);
+    if (!sampler.samples(hash)) return;
+    // The item may be another one by now: then the sample has a wrong size.
+    sampler.note(hash, load_item_header(blocks.item(slot.block, slot.offset)).units());
 }
 
 // ---- whole entries ---------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     Slot displaced;
     if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
     if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
+    sampler.note(hash, header.units());
+    (void)sampler.advance(processes);
     return Status();
 }
 
