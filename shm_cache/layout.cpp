@@ -160,7 +160,10 @@ void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_fil
     header->checksum = checksum_of(*header);
     LocalAuthority::format({memory + g.local_clock_at, g.local_clock_bytes}, g.clock_slots);
     // Relaxed: publish_segment() releases it.
-    header->policy.store(EvictionPolicy{}.pack(), std::memory_order_relaxed);
+    EvictionPolicy policy;
+    policy.small_share = candidates[first_candidate].small_share;
+    policy.small_keep_from = candidates[first_candidate].small_keep_from;
+    header->policy.store(policy.pack(), std::memory_order_relaxed);
     Sampler(memory, g).format();
     BlockTable(memory, g).format();
 }

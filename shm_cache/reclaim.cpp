@@ -36,6 +36,19 @@ EvictionPolicy Reclaimer::policy() const noexcept {
     return policy;
 }
 
+void Reclaimer::follow(const Candidate& candidate) noexcept {
+    EvictionPolicy policy = EvictionPolicy::unpack(header_->policy.load(std::memory_order_relaxed));
+    policy.small_share = candidate.small_share;
+    policy.small_keep_from = candidate.small_keep_from;
+    // Relaxed: as in policy().
+    header_->policy.store(policy.pack(), std::memory_order_relaxed);
+}
+
+bool Reclaimer::filling() const noexcept {
+    // Relaxed: a number by itself.
+    return header_->opened.load(std::memory_order_relaxed) + reserve_of(blocks_.count()) < blocks_.count();
+}
+
 BlockLife Reclaimer::victim() const noexcept {
     // Relaxed: whoever works on it looks at the block's state.
     return BlockLife::unpack(header_->victim.load(std::memory_order_relaxed));

@@ -30,6 +30,7 @@
 #include "shm_cache/block.hpp"
 #include "shm_cache/eviction.hpp"
 #include "shm_cache/index.hpp"
+#include "shm_cache/miniature_cache.hpp"
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/stream.hpp"
 
@@ -48,6 +49,10 @@ class Reclaimer {
           processes_(processes) {}
 
     [[nodiscard]] EvictionPolicy policy() const noexcept;
+    // The rules that missed least on the sample, from here on for all processes.
+    void follow(const Candidate& candidate) noexcept;
+    // Is there room that was never used? What comes first is kept then: no item has proven better yet.
+    [[nodiscard]] bool filling() const noexcept;
 
     // What a put of so many units owes to reclamation, where there is something to do.
     void advance(std::uint64_t units) noexcept;

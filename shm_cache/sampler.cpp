@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::uint64_t share = 128;
 constexpr std::uint64_t small_share = 16;
+constexpr std::uint64_t tiny_share = 32;
+constexpr std::uint64_t tiny_segment_bytes = std::uint64_t{128} << 10;
 constexpr std::uint64_t small_bytes = std::uint64_t{64} << 10;
 
 // Free, or open and half full on average.
@@ -52,7 +54,7 @@ std::uint64_t Sampler::size_bytes(std::uint64_t segment_bytes) noexcept {
     constexpr std::uint64_t most =
         sizeof(SamplerState) + ring_max * word_bytes + SampleTable::size_bytes(SampleTable::capacity_max);
     const std::uint64_t bytes =
-        std::clamp(std::min(small_bytes, segment_bytes / small_share), segment_bytes / share, most);
+        std::clamp(std::min(small_bytes, segment_bytes / (segment_bytes < tiny_segment_bytes ? tiny_share : small_share)), segment_bytes / share, most);
     return (std::min(bytes, most) + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
 }
 

@@ -56,7 +56,7 @@ struct SamplerReport {
 class Sampler {
  public:
     // The memory that the sampler of a segment takes: 1/128 of it, but in a segment under 8 MiB, 64 KiB or
-    // 1/16 of it, whichever is less.
+    // 1/16 of it, whichever is less; under 128 KiB, 1/32.
     static std::uint64_t size_bytes(std::uint64_t segment_bytes) noexcept;
 
     Sampler() = default;

@@ -46,7 +46,8 @@ std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) 
 
 Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept {
     const EvictionPolicy policy = reclaimer.policy();
-    const bool wanted = policy.copy_forward && (index.in_main(hash) || (policy.ghosts && index.recall(hash)));
+    const bool wanted = policy.copy_forward && (reclaimer.filling() || index.in_main(hash) ||
+                                                (policy.ghosts && index.recall(hash)));
     return {wanted ? Queue::main : Queue::small, data_class};
 }
 
@@ -74,7 +75,9 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
     if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
     sampler.note(hash, header.units());
-    (void)sampler.advance(processes);
+    if (const std::optional<std::size_t> chosen = sampler.advance(processes)) {
+        reclaimer.follow(candidates[*chosen]);
+    }
     return Status();
 }
 
