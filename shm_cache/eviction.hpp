@@ -23,7 +23,7 @@ struct EvictionPolicy {
     std::uint8_t small_share = 26;     // of 256: more of a class's blocks than this are not left to small
     std::uint8_t small_keep_from = 1;  // frequency from which an item of small is kept
     std::uint8_t main_keep_from = 1;   // the same for main
-    std::uint8_t kept_share = 224;     // of 256 of a block: more of it is not kept
+    std::uint8_t kept_share = 224;     // of 256 of a block of main: more of it is not kept
     bool ghosts = true;                // items that went from small are remembered
     bool copy_forward = true;          // false: plain FIFO of blocks, and no main queue
 

@@ -240,7 +240,9 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
 Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
                                      const ItemHeader& header) noexcept {
     const std::uint64_t units = header.units();
-    const std::uint64_t units_max = std::uint64_t{geometry_.units_per_block()} * e.policy.kept_share / shares;
+    // What was used in small moves on, all of it: main is where something has to go then.
+    const std::uint64_t share = e.stream.queue == Queue::small ? shares : e.policy.kept_share;
+    const std::uint64_t units_max = std::uint64_t{geometry_.units_per_block()} * share / shares;
     if (!blocks_.keep_units(e.life.block, units, units_max)) return Kept::no;
     const std::optional<Place> place = reserve_main(e.stream.data_class, units);
     if (!place) return Kept::no;

@@ -1,0 +1,455 @@
+// What goes and what stays: queues, ghosts, classes and expiry, and the races of moving an item.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "shm_cache/eviction.hpp"
+#include "shm_cache/index.hpp"
+#include "shm_cache/monotonic_time.hpp"
+#include "shm_cache/process_table.hpp"
+#include "tests/unit/segment_inside.hpp"
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+
+// ---- the rules -----------------------------------------------------------------------------------
+
+using Use = std::array<StreamUse, stream_count>;
+
+TEST(EvictionRules, APolicyIsOneWord) {
+    EvictionPolicy policy{1, 2, 3, 4, false, true};
+    EXPECT_EQ(EvictionPolicy::unpack(policy.pack()), policy);
+    policy = {255, 0, 255, 0, true, false};
+    EXPECT_EQ(EvictionPolicy::unpack(policy.pack()), policy);
+}
+
+TEST(EvictionRules, NothingReadyNothingChosen) {
+    Use use{};
+    use[Stream{Queue::small, DataClass::hot}.index()] = {5, 0};
+    EXPECT_FALSE(choose_stream(use, {}));
+}
+
+TEST(EvictionRules, SmallGivesWhileItHasMoreThanItsShare) {
+    const Stream small{Queue::small, DataClass::warm};
+    const Stream main{Queue::main, DataClass::warm};
+    Use use{};
+    use[small.index()] = {20, 19};
+    use[main.index()] = {80, 79};
+    EXPECT_EQ(choose_stream(use, {}), small);
+    use[small.index()] = {5, 4};
+    EXPECT_EQ(choose_stream(use, {}), main);
+    use[main.index()].ready = 0;
+    EXPECT_EQ(choose_stream(use, {}), small);
+}
+
+TEST(EvictionRules, ColdGoesFirstAndReferenceLast) {
+    Use use{};
+    for (std::size_t c = 0; c < class_count; ++c) {
+        use[Stream{Queue::small, static_cast<DataClass>(c)}.index()] = {10, 9};
+    }
+    for (const DataClass next : {DataClass::cold, DataClass::warm, DataClass::hot, DataClass::reference}) {
+        const std::optional<Stream> chosen = choose_stream(use, {});
+        ASSERT_TRUE(chosen);
+        EXPECT_EQ(chosen->data_class, next);
+        use[chosen->index()].ready = 0;
+    }
+    // Nobody starves: at more than eight times the blocks of cold, reference gives.
+    use[Stream{Queue::small, DataClass::cold}.index()] = {2, 1};
+    use[Stream{Queue::small, DataClass::reference}.index()] = {17, 1};
+    EXPECT_EQ(choose_stream(use, {})->data_class, DataClass::reference);
+}
+
+// ---- a segment -----------------------------------------------------------------------------------
+
+class EvictionTest : public ::testing::Test {
+ public:
+    explicit EvictionTest(SegmentOptions options = tiny_segment())
+        : memory_(options.size_bytes),
+          segment_(Segment::format(memory_.span(), options).value()),
+          geometry_(read_geometry(base(), memory_.span().size(), lock_file_).value()),
+          blocks_(base(), geometry_),
+          index_(base(), geometry_, blocks_) {}
+
+    std::byte* base() { return memory_.span().data(); }
+
+    Status put(std::uint64_t key, const EntryFields& fields = {}, std::uint64_t sequence = 1) {
+        return segment_.put(entry_of(key_of(key), payload_of(key, sequence, 200), fields));
+    }
+    // Keys that nobody asks for again.
+    void scan(std::uint64_t count, const EntryFields& fields = {}) {
+        for (std::uint64_t i = 0; i < count; ++i) ASSERT_TRUE(put(next_++, fields).ok());
+    }
+    Index::Candidates slots_of(std::uint64_t key) {
+        return index_.candidates(place_hash(hash_key(key_of(key))));
+    }
+    // The slot of a key that is there.
+    Index::ItemSlot slot_of(std::uint64_t key) {
+        const KeyHash hash = hash_key(key_of(key));
+        const Index::Candidates slots = slots_of(key);
+        for (std::size_t i = 0; i < Index::Candidates::count; ++i) {
+            const Slot slot = Slot::unpack(slots[i].load());
+            if (slot.tag == slot_tag(hash) && index_.live(slot)) return {&slots[i], slot};
+        }
+        return {};
+    }
+    Queue queue_of(std::uint64_t key) { return blocks_.state(slot_of(key).seen.block).stream.queue; }
+    std::uint64_t slots_in_use(std::uint64_t key) {
+        std::uint64_t in_use = 0;
+        const Index::Candidates slots = slots_of(key);
+        for (std::size_t i = 0; i < Index::Candidates::count; ++i) in_use += slots[i].load() != 0 ? 1 : 0;
+        return in_use;
+    }
+    // A copy of the key's item at another place of the open block, not yet published.
+    struct Copy {
+        BlockLife life;
+        std::uint32_t offset;
+    };
+    Copy copy_of(const Index::ItemSlot& slot) {
+        const BlockLife open = open_block(base());
+        const Word* from = blocks_.item(slot.seen.block, slot.seen.offset);
+        const std::uint64_t units = load_item_header(from).units();
+        const std::uint32_t offset = blocks_.reserve(open.block, units).value();
+        copy_item(from, blocks_.item(open.block, offset), units, open.generation, offset_mark(offset));
+        blocks_.mark_start(open.block, offset);
+        return {open, offset};
+    }
+
+    OwnMemory memory_;
+    std::uint64_t lock_file_ = 0;
+    Segment segment_;
+    Geometry geometry_;
+    BlockTable blocks_;
+    Index index_;
+    std::uint64_t next_ = 1'000'000;
+};
+
+TEST_F(EvictionTest, WhatIsUsedOutlivesAScan) {
+    for (std::uint64_t key = 0; key < 20; ++key) {
+        ASSERT_TRUE(put(key).ok());
+        ASSERT_TRUE(look_up(segment_, key).hit);
+    }
+    scan(2000);
+    for (std::uint64_t key = 0; key < 20; ++key) {
+        const Lookup found = look_up(segment_, key);
+        EXPECT_TRUE(found.hit && found.ok) << key;
+        EXPECT_EQ(queue_of(key), Queue::main);
+    }
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// What was wanted once and never again goes in the end.
+TEST_F(EvictionTest, MainForgetsToo) {
+    for (std::uint64_t key = 0; key < 300; ++key) {
+        ASSERT_TRUE(put(key).ok());
+        ASSERT_TRUE(look_up(segment_, key).hit);
+    }
+    for (std::uint64_t key = 1000; key < 3000; ++key) {
+        ASSERT_TRUE(put(key).ok());
+        ASSERT_TRUE(look_up(segment_, key).hit);
+    }
+    for (std::uint64_t key = 0; key < 300; ++key) EXPECT_FALSE(look_up(segment_, key).hit) << key;
+}
+
+TEST_F(EvictionTest, AGhostComesBackToMain) {
+    ASSERT_TRUE(put(1).ok());
+    EXPECT_EQ(queue_of(1), Queue::small);
+    for (int i = 0; i < 1000 && slot_of(1).word != nullptr; ++i) scan(1);
+    ASSERT_FALSE(look_up(segment_, 1).hit);
+    ASSERT_TRUE(put(1).ok());
+    EXPECT_EQ(queue_of(1), Queue::main);
+    // A new value of an item in main stays there; the ghost is used up.
+    ASSERT_TRUE(put(1, {}, 2).ok());
+    EXPECT_EQ(queue_of(1), Queue::main);
+    ASSERT_TRUE(erase_key(segment_, 1));
+    ASSERT_TRUE(put(1).ok());
+    EXPECT_EQ(queue_of(1), Queue::small);
+}
+
+TEST_F(EvictionTest, GhostsAreTheLastFourOfABucket) {
+    const KeyHash hash = hash_key(key_of(7));
+    const std::uint64_t place = place_hash(hash);
+    for (std::uint16_t other = 1; other <= 3; ++other) {
+        index_.remember(place, slot_tag(hash));
+        for (std::uint16_t i = 0; i < other; ++i)
+            index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i));
+        EXPECT_TRUE(index_.recall(hash)) << other;
+        EXPECT_FALSE(index_.recall(hash)) << other;
+    }
+    index_.remember(place, slot_tag(hash));
+    for (std::uint16_t i = 0; i < 4; ++i)
+        index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i));
+    EXPECT_FALSE(index_.recall(hash));
+}
+
+TEST_F(EvictionTest, ABlockOfExpiredItemsGoesFirstAndNoneIsKept) {
+    EntryFields lasting;
+    lasting.data_class = DataClass::cold;
+    for (std::uint64_t key = 0; key < 15; ++key) ASSERT_TRUE(put(key, lasting).ok());
+    EntryFields expired;
+    expired.lifetime.received_at_ns = 1;
+    expired.lifetime.hard_ttl_ms = 1;
+    for (std::uint64_t key = 100; key < 130; ++key) {
+        ASSERT_TRUE(put(key, expired).ok());
+        ASSERT_TRUE(look_up(segment_, key).hit);
+    }
+    // Enough to need room for the first time and once more.
+    while (segment_.stats().reclaimed_blocks < 2) scan(1);
+    const SegmentStats stats = segment_.stats();
+    EXPECT_EQ(stats.expired_blocks, 2U);
+    EXPECT_GE(stats.expired_items, 15U);
+    EXPECT_EQ(stats.evicted_items, 0U);
+    for (std::uint64_t key = 0; key < 15; ++key) EXPECT_TRUE(look_up(segment_, key).hit) << key;
+}
+
+TEST_F(EvictionTest, ColdMakesRoomForReference) {
+    EntryFields fields;
+    fields.data_class = DataClass::reference;
+    for (std::uint64_t key = 0; key < 60; ++key) ASSERT_TRUE(put(key, fields).ok());
+    fields.data_class = DataClass::cold;
+    scan(1000, fields);
+    for (std::uint64_t key = 0; key < 60; ++key) EXPECT_TRUE(look_up(segment_, key).hit) << key;
+    const SegmentStats stats = segment_.stats();
+    EXPECT_EQ(stats.evicted_items_reference, 0U);
+    EXPECT_GT(stats.evicted_items_cold, 800U);
+    // But cold has its share against a flood of reference.
+    fields.data_class = DataClass::reference;
+    scan(1000, fields);
+    fields.data_class = DataClass::cold;
+    ASSERT_TRUE(put(1, fields).ok());
+    fields.data_class = DataClass::reference;
+    scan(20, fields);
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+// A stream that nobody uses costs nothing.
+TEST_F(EvictionTest, OneClassHasOneOpenBlock) {
+    scan(1000);
+    std::uint32_t open = 0;
+    for (std::uint32_t b = 0; b < blocks_.count(); ++b) {
+        open += blocks_.state(b).phase == BlockPhase::open ? 1 : 0;
+    }
+    EXPECT_EQ(open, 1U);
+    // And one that was used long ago gives its block back.
+    EntryFields fields;
+    fields.data_class = DataClass::hot;
+    ASSERT_TRUE(put(1, fields).ok());
+    const BlockLife idle = open_block(base(), {Queue::small, DataClass::hot});
+    EXPECT_EQ(blocks_.state(idle.block).phase, BlockPhase::open);
+    scan(1000);
+    EXPECT_NE(blocks_.state(idle.block).phase, BlockPhase::open);
+}
+
+class FourBlocksTest : public EvictionTest {
+ public:
+    FourBlocksTest() : EvictionTest(options()) {}
+    static SegmentOptions options() {
+        SegmentOptions o = tiny_segment();
+        o.block_bytes = std::size_t{8} << 10;
+        o.process_slots = 32;
+        return o;
+    }
+};
+
+// Fewer blocks than streams: everything still goes on.
+TEST_F(FourBlocksTest, AllClassesInFewBlocks) {
+    ASSERT_LE(blocks_.count(), 7U);
+    for (std::uint64_t i = 0; i < 4000; ++i) {
+        EntryFields fields;
+        fields.data_class = static_cast<DataClass>(mix(i) % 4);
+        ASSERT_TRUE(put(i % 300, fields, i).ok()) << i;
+        const Lookup found = look_up(segment_, i % 300);
+        ASSERT_TRUE(found.hit && found.ok && found.sequence == i) << i;
+        ASSERT_TRUE(look_up(segment_, mix(i) % 300).ok);
+    }
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// Everything is hot: reclamation still ends, and each put still finds room.
+TEST_F(EvictionTest, WhenEverythingIsUsedSomethingGoesAllTheSame) {
+    for (std::uint64_t i = 0; i < 3000; ++i) {
+        ASSERT_TRUE(put(i % 500, {}, i).ok()) << i;
+        for (std::uint64_t back = 0; back < std::min<std::uint64_t>(i, 40); ++back) {
+            ASSERT_TRUE(look_up(segment_, (i - back) % 500).ok);
+        }
+    }
+    EXPECT_EQ(segment_.stats().put_failures, 0U);
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// ---- moving an item: the slot decides ------------------------------------------------------------
+
+TEST_F(EvictionTest, AMovedItemIsFoundAtItsNewPlace) {
+    ASSERT_TRUE(put(1).ok());
+    const Index::ItemSlot slot = slot_of(1);
+    const Copy copy = copy_of(slot);
+    // A reader's note in between does not lose the item.
+    ASSERT_TRUE(look_up(segment_, 1).hit);
+    EXPECT_TRUE(Index::move_item(slot, copy.life, copy.offset));
+    EXPECT_EQ(slot_of(1).seen.offset, copy.offset);
+    EXPECT_TRUE(look_up(segment_, 1).ok);
+    // A second reclaimer is too late.
+    EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset + 1));
+    EXPECT_FALSE(index_.evict_item(place_hash(hash_key(key_of(1))), slot));
+    EXPECT_EQ(segment_.stats().items, 1U);
+}
+
+TEST_F(EvictionTest, WhatWasReplacedErasedOrClearedDoesNotComeBack) {
+    for (const int what : {0, 1, 2}) {
+        ASSERT_TRUE(put(1, {}, 1).ok());
+        const Index::ItemSlot slot = slot_of(1);
+        const Copy copy = copy_of(slot);
+        if (what == 0) {
+            ASSERT_TRUE(put(1, {}, 2).ok());
+        }
+        if (what == 1) {
+            ASSERT_TRUE(erase_key(segment_, 1));
+        }
+        if (what == 2) segment_.clear();
+        EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset)) << what;
+        const Lookup found = look_up(segment_, 1);
+        EXPECT_EQ(found.hit, what == 0);
+        EXPECT_EQ(found.sequence, what == 0 ? 2U : 0U);
+        // The copy that nobody names is skipped when its block goes.
+        segment_.clear();
+    }
+    scan(1000);
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// A put in the middle of a move: between its search and its CAS the item went to another place.
+TEST_F(EvictionTest, PutsAndMovesOfOneKeyAgree) {
+    ASSERT_TRUE(put(1, {}, 0).ok());
+    std::atomic<bool> stop{false};
+    std::thread mover([&] {
+        while (!stop.load()) {
+            const Index::ItemSlot slot = slot_of(1);
+            if (slot.word == nullptr) continue;
+            // The same item, as if it lay at its own place again: only frequency changes.
+            (void)Index::move_item(slot, {slot.seen.block, blocks_.state(slot.seen.block).generation},
+                                   slot.seen.offset);
+        }
+    });
+    std::uint64_t wrong = 0;
+    for (std::uint64_t i = 1; i < 20'000; ++i) {
+        if (!put(1, {}, i).ok()) continue;
+        const Lookup found = look_up(segment_, 1);
+        wrong += !found.ok || (found.hit && found.sequence != i) ? 1 : 0;
+    }
+    stop.store(true);
+    mover.join();
+    EXPECT_EQ(wrong, 0U);
+    EXPECT_LE(segment_.stats().items, 1U);
+}
+
+// ---- one value of a key --------------------------------------------------------------------------
+
+// A writer that died between publishing and its search left an older value behind the newer one.
+TEST_F(EvictionTest, AnOlderValueDoesNotComeBackWhenTheNewerOneGoes) {
+    for (const bool by_eviction : {true, false}) {
+        segment_.clear();
+        ASSERT_TRUE(put(1, {}, 1).ok());
+        const Index::ItemSlot older = slot_of(1);
+        const std::uint64_t word = older.word->exchange(0);
+        ASSERT_TRUE(put(1, {}, 2).ok());
+        const Index::Candidates slots = slots_of(1);
+        ASSERT_EQ(older.word, &slots[0]);
+        slots[5].store(word);
+        ASSERT_EQ(look_up(segment_, 1).sequence, 2U);
+        if (by_eviction) {
+            ASSERT_TRUE(index_.evict_item(place_hash(hash_key(key_of(1))), slot_of(1)));
+        } else {
+            ASSERT_TRUE(put(1, {}, 3).ok());
+            ASSERT_EQ(slots_in_use(1), 1U);
+            ASSERT_TRUE(erase_key(segment_, 1));
+        }
+        EXPECT_FALSE(look_up(segment_, 1).hit) << by_eviction;
+    }
+}
+
+// Writers of one key that is not there, again and again: when they have returned there is one value, and it
+// is one of theirs.
+TEST_F(EvictionTest, WritersOfOneKeyAgreeWhichStays) {
+    constexpr int writers = 3;
+    for (std::uint64_t round = 1; round < 400; ++round) {
+        (void)erase_key(segment_, 1);
+        std::atomic<int> ready{0};
+        std::vector<std::thread> threads;
+        threads.reserve(writers);
+        for (int w = 0; w < writers; ++w) {
+            threads.emplace_back([&, w] {
+                const Bytes entry = entry_of(key_of(1), payload_of(1, round * writers + w, 50));
+                ready.fetch_add(1);
+                while (ready.load() < writers) std::this_thread::yield();
+                (void)segment_.put(entry);
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+        ASSERT_EQ(segment_.stats().items, 1U) << round;
+        const Lookup found = look_up(segment_, 1);
+        ASSERT_TRUE(found.hit && found.ok);
+        ASSERT_EQ(found.sequence / writers, round);
+    }
+}
+
+// ---- others in the way ---------------------------------------------------------------------------
+
+// A process stopped while it evacuates holds that block; the others take another one.
+TEST_F(EvictionTest, AStoppedEvacuatorHoldsOneBlock) {
+    auto* header = reinterpret_cast<SegmentHeader*>(base());
+    while (header->victim.load() == 0) scan(1);
+    const BlockLife held = BlockLife::unpack(header->victim.load());
+    ProcessTable other = ProcessTable::join(base(), geometry_, 3);
+    std::optional<Pin> pin = other.pin(held);
+    scan(2000);
+    EXPECT_EQ(blocks_.state(held.block), (BlockState{held.generation, BlockPhase::sealed, {}, new_items}));
+    EXPECT_GT(segment_.stats().reclaimed_blocks, 50U);
+    EXPECT_EQ(segment_.stats().put_failures, 0U);
+    pin.reset();
+    scan(200);
+    EXPECT_GT(blocks_.state(held.block).generation, held.generation);
+}
+
+// Nothing is free and main is full: what can't be kept goes, and nothing waits.
+TEST_F(EvictionTest, WithoutRoomForCopiesItemsGo) {
+    for (std::uint64_t key = 0; key < 30; ++key) {
+        ASSERT_TRUE(put(key).ok());
+        ASSERT_TRUE(look_up(segment_, key).hit);
+    }
+    ProcessTable other = ProcessTable::join(base(), geometry_, 3);
+    std::vector<Pin> pins;
+    // All but three blocks are out of reach, one after the other as they are opened.
+    while (pins.size() + 3 < blocks_.count()) {
+        const BlockLife open = open_block(base());
+        pins.push_back(std::move(*other.pin(open)));
+        for (int i = 0; i < 200 && open_block(base()) == open; ++i) {
+            ASSERT_TRUE(put(next_).ok());
+            ASSERT_TRUE(look_up(segment_, next_++).ok);
+        }
+    }
+    for (int i = 0; i < 500; ++i) {
+        const StatusCode code = put(next_).code();
+        ASSERT_TRUE(code == StatusCode::ok || code == StatusCode::no_space);
+        ASSERT_TRUE(look_up(segment_, next_++).ok);
+    }
+    pins.clear();
+    scan(500);
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// Any word for a policy: calls return, and what comes back is whole.
+TEST_F(EvictionTest, AnyPolicyEnds) {
+    auto* header = reinterpret_cast<SegmentHeader*>(base());
+    std::mt19937_64 random(5);
+    Actor actor(1, 1000);
+    for (int round = 0; round < 100; ++round) {
+        header->policy.store(round % 3 == 0 ? 0 : round % 3 == 1 ? UINT64_MAX : random());
+        for (int i = 0; i < 200; ++i) ASSERT_EQ(actor.step(segment_), "") << round;
+    }
+    EXPECT_EQ(segment_.stats().put_failures, 0U);
+}
+
+}  // namespace
+}  // namespace tiercache
