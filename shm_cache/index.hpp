@@ -130,6 +130,9 @@ class Index {
     bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                  Slot& displaced) noexcept;
 
+    // The search after publishing: of all slots of the key the first one stays.
+    void erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+
     // Takes all items of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
@@ -183,7 +186,6 @@ class Index {
     struct Choice;
     bool choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                 Choice& choice) const noexcept;
-    void erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept;
     static void erase_tag(const Candidates& candidates, std::uint16_t tag, const Word* but) noexcept;
 
     Bucket* buckets_ = nullptr;

@@ -1,6 +1,7 @@
 // What goes and what stays: queues, ghosts, classes and expiry, and the races of moving an item.
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <thread>
 
 #include "shm_cache/eviction.hpp"
@@ -369,29 +370,80 @@ TEST_F(EvictionTest, AnOlderValueDoesNotComeBackWhenTheNewerOneGoes) {
     }
 }
 
-// Writers of one key that is not there, again and again: when they have returned there is one value, and it
-// is one of theirs.
-TEST_F(EvictionTest, WritersOfOneKeyAgreeWhichStays) {
-    constexpr int writers = 3;
-    for (std::uint64_t round = 1; round < 400; ++round) {
-        (void)erase_key(segment_, 1);
-        std::atomic<int> ready{0};
-        std::vector<std::thread> threads;
-        threads.reserve(writers);
-        for (int w = 0; w < writers; ++w) {
-            threads.emplace_back([&, w] {
-                const Bytes entry = entry_of(key_of(1), payload_of(1, round * writers + w, 50));
-                ready.fetch_add(1);
-                while (ready.load() < writers) std::this_thread::yield();
-                (void)segment_.put(entry);
-            });
+// What a writer finds after it published while another one did, and readers note hits meanwhile.
+TEST_F(EvictionTest, TheFirstOfTwoValuesStays) {
+    const Bytes key = key_of(1);
+    ASSERT_TRUE(put(1, {}, 1).ok());
+    const Index::Candidates slots = slots_of(1);
+    const std::uint64_t word = slot_of(1).word->exchange(0);
+    ASSERT_TRUE(put(1, {}, 2).ok());
+    ASSERT_EQ(slot_of(1).word, &slots[0]);
+    std::atomic<bool> stop{false};
+    std::thread reader([&] {
+        while (!stop.load()) {
+            std::uint64_t seen = slots[5].load();
+            if (seen != 0) slots[5].compare_exchange_strong(seen, seen ^ 1);
         }
-        for (std::thread& thread : threads) thread.join();
-        ASSERT_EQ(segment_.stats().items, 1U) << round;
-        const Lookup found = look_up(segment_, 1);
-        ASSERT_TRUE(found.hit && found.ok);
-        ASSERT_EQ(found.sequence / writers, round);
+    });
+    std::uint64_t left = 0;
+    for (int round = 0; round < 20'000; ++round) {
+        slots[5].store(word);
+        index_.erase_duplicates(hash_key(key), key);
+        left += slots[5].load() != 0 ? 1 : 0;
     }
+    stop.store(true);
+    reader.join();
+    EXPECT_EQ(left, 0U);
+    EXPECT_EQ(look_up(segment_, 1).sequence, 2U);
+}
+
+// Writers of one key that is not there, again and again, while other keys come to its slots and go, so that
+// the writers choose different ones: when they have returned there is one value, and it is one of theirs.
+TEST_F(EvictionTest, WritersOfOneKeyAgreeWhichStays) {
+    constexpr std::uint64_t writers = 2;
+    constexpr std::uint64_t rounds = 4000;
+    ASSERT_TRUE(put(2).ok());
+    Slot other = slot_of(2).seen;
+    const std::uint16_t tag = slot_tag(hash_key(key_of(1)));
+    other.tag = static_cast<std::uint16_t>(tag ^ 0x5555);
+    const Index::Candidates slots = slots_of(1);
+    std::atomic<bool> stop{false};
+    std::thread coming_and_going([&] {
+        std::mt19937_64 random(3);
+        while (!stop.load()) {
+            std::uint64_t from = random() % 2 == 0 ? 0 : other.pack();
+            slots[random() % 4].compare_exchange_strong(from, from == 0 ? other.pack() : 0);
+        }
+    });
+    std::barrier round_begins(writers + 1);
+    std::barrier round_ends(writers + 1);
+    std::vector<std::thread> threads;
+    for (std::uint64_t w = 0; w < writers; ++w) {
+        threads.emplace_back([&, w] {
+            for (std::uint64_t round = 1; round <= rounds; ++round) {
+                const Bytes entry = entry_of(key_of(1), payload_of(1, round * writers + w, 50));
+                round_begins.arrive_and_wait();
+                (void)segment_.put(entry);
+                round_ends.arrive_and_wait();
+            }
+        });
+    }
+    std::uint64_t wrong = 0;
+    for (std::uint64_t round = 1; round <= rounds; ++round) {
+        (void)erase_key(segment_, 1);
+        round_begins.arrive_and_wait();
+        round_ends.arrive_and_wait();
+        std::uint64_t values = 0;
+        for (std::size_t i = 0; i < Index::Candidates::count; ++i) {
+            values += Slot::unpack(slots[i].load()).tag == tag ? 1 : 0;
+        }
+        const Lookup found = look_up(segment_, 1);
+        wrong += values != 1 || !found.ok || found.sequence / writers != round ? 1 : 0;
+    }
+    stop.store(true);
+    coming_and_going.join();
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0U);
 }
 
 // ---- others in the way ---------------------------------------------------------------------------
