@@ -379,14 +379,17 @@ TEST_F(EvictionTest, TheFirstOfTwoValuesStays) {
     ASSERT_TRUE(put(1, {}, 2).ok());
     ASSERT_EQ(slot_of(1).word, &slots[0]);
     std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> notes{0};
     std::thread reader([&] {
         while (!stop.load()) {
+            notes.fetch_add(1, std::memory_order_relaxed);
             std::uint64_t seen = slots[5].load();
             if (seen != 0) slots[5].compare_exchange_strong(seen, seen ^ 1);
         }
     });
     std::uint64_t left = 0;
-    for (int round = 0; round < 20'000; ++round) {
+    while (notes.load() == 0) std::this_thread::yield();
+    for (int round = 0; round < 300'000; ++round) {
         slots[5].store(word);
         index_.erase_duplicates(hash_key(key), key);
         left += slots[5].load() != 0 ? 1 : 0;
