@@ -34,6 +34,24 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
     return blocks_.generation_after_read(slot.block) == state.generation;
 }
 
+// Does the slot name an item of the key? `seen` is the word that was judged.
+bool Index::holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
+                      std::uint64_t& seen) const noexcept {
+    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+        // Sequentially consistent for erase_duplicates(): of two writers that publish at once, at least one
+        // must see both slots. Acquire: pairs with the release in publish(); names_key() reads the item.
+        seen = word.load(std::memory_order_seq_cst);
+        const Slot slot = Slot::unpack(seen);
+        if (slot.tag != slot_tag(hash)) return false;
+        if (names_key(slot, hash, key)) return true;
+        // Copied to another place between the load and the look, and the old place recycled? Acquire: whoever
+        // saw the old place recycled sees the slot after the move.
+        after_read();
+        if (word.load(word_load_order) == seen) return false;
+    }
+    return false;
+}
+
 // The slot that a new item takes: the key's own, else an unused one, else the least used.
 struct Index::Choice {
     Word* word = nullptr;
@@ -49,11 +67,10 @@ bool Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
     choice = {};
     std::uint32_t worth = UINT32_MAX;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
-        // Acquire: pairs with the release in publish(); names_key() reads the item.
-        std::uint64_t word = candidates[i].load(std::memory_order_acquire);
+        std::uint64_t word = 0;
+        const bool own = holds_key(candidates[i], hash, key, word);
         const Slot slot = Slot::unpack(word);
-        const bool in_use = word != 0 && live(slot);
-        if (in_use && names_key(slot, hash, key)) {
+        if (own) {
             if (!choice.own) {
                 choice = {&candidates[i], word, slot, true, false};
             } else if (!candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
@@ -61,6 +78,7 @@ bool Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
             }
             continue;
         }
+        const bool in_use = word != 0 && live(slot);
         const std::uint32_t other_worth = in_use ? 2U + slot.frequency : 1U;
         // Among equals, the place after the new item's tag: no slot is the eternal victim.
         const bool tie = other_worth == worth && in_use && i <= slot_tag(hash) % Candidates::count;
@@ -98,9 +116,8 @@ void Index::erase_duplicates(const KeyHash& hash, std::span<const std::byte> key
     bool found = false;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0;; ++attempt) {
-            // Sequentially consistent: of two writers that publish at once, at least one must see both slots.
-            std::uint64_t word = candidates[i].load(std::memory_order_seq_cst);
-            if (word == 0 || !names_key(Slot::unpack(word), hash, key)) break;
+            std::uint64_t word = 0;
+            if (!holds_key(candidates[i], hash, key, word)) break;
             if (!found) {
                 found = true;
                 break;
@@ -130,8 +147,8 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
     bool erased = false;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {
-            std::uint64_t word = candidates[i].load(std::memory_order_acquire);
-            if (word == 0 || !names_key(Slot::unpack(word), hash, key)) break;
+            std::uint64_t word = 0;
+            if (!holds_key(candidates[i], hash, key, word)) break;
             // Fails when a reader raised the frequency, or a writer replaced the item: look again.
             if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
                 erased = true;

@@ -23,7 +23,10 @@
 //       three times), a copy forward, or a writer of the key; after attempts_max it is emptied whatever it
 //       holds, which can cost a hit and nothing else.
 //    4  A copy forward changes the slot in place, from the item's old place to the new, by CAS: it never
-//       succeeds when the value was replaced, erased or cleared meanwhile.
+//       succeeds when the value was replaced, erased or cleared meanwhile. And a writer does not miss
+//       an item that is copied while it looks: a slot of its tag that leads nowhere counts as not the key's
+//       only if it still holds the same word afterwards (holds_key()). A place is recycled only after all
+//       moves away from it, so who saw it recycled sees the moved slot.
 //    5  An item that is evicted or displaced takes all slots of its tag out of its buckets with it: should a
 //       writer have died between publishing and 2, what it left does not come back.
 //  - The slot has 14 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
@@ -183,6 +186,8 @@ class Index {
  private:
     [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
                                  std::span<const std::byte> key) const noexcept;
+    bool holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
+                   std::uint64_t& seen) const noexcept;
     struct Choice;
     bool choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                 Choice& choice) const noexcept;

@@ -345,6 +345,75 @@ TEST_F(EvictionTest, PutsAndMovesOfOneKeyAgree) {
     EXPECT_LE(segment_.stats().items, 1U);
 }
 
+// A block that is recycled right after the item was copied out of it, while a writer or an eraser of the key
+// is between its look at the slot and its look at the block: it must not take the key for absent.
+TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
+    ASSERT_TRUE(put(1).ok());
+    const Bytes key = key_of(1);
+    const KeyHash hash = hash_key(key);
+    const Index::ItemSlot first = slot_of(1);
+    const Word* item = blocks_.item(first.seen.block, first.seen.offset);
+    const std::uint64_t units = load_item_header(item).units();
+    // Copies in two blocks that nobody uses, in turn; the item goes from one to the next, and never back.
+    constexpr std::uint32_t generation = 100;
+    constexpr std::uint32_t moves = 8;
+    std::array<BlockState, 2> states;
+    for (std::uint32_t i = 0; i < 2; ++i) {
+        const std::uint32_t block = blocks_.count() - 1 - i;
+        states[i] = {generation, BlockPhase::sealed, {}, new_items};
+        ASSERT_TRUE(blocks_.change(block, blocks_.state(block), states[i]));
+    }
+    std::array<std::uint64_t, moves + 2> words{};
+    for (std::uint32_t i = 0; i < words.size(); ++i) {
+        const std::uint32_t block = blocks_.count() - 1 - i % 2;
+        const auto offset = static_cast<std::uint32_t>(i * units);
+        copy_item(item, blocks_.item(block, offset), units, generation, offset_mark(offset));
+        words[i] = Slot{first.seen.tag, Slot::slot_generation(generation), static_cast<std::uint16_t>(block),
+                        offset, 0}
+                       .pack();
+    }
+    const Index::Candidates slots = slots_of(1);
+    Word& slot = slots[9];
+    first.word->store(0);
+    constexpr std::uint32_t rounds = 50'000;
+    std::atomic<std::uint32_t> begun{0};
+    std::atomic<std::uint32_t> ended{0};
+    std::thread mover([&] {
+        for (std::uint32_t round = 1; round <= rounds; ++round) {
+            while (begun.load() < round) {
+            }
+            for (std::uint32_t i = 0; i < moves; ++i) {
+                std::uint64_t word = words[i];
+                if (!slot.compare_exchange_strong(word, words[i + 1])) break;
+                // The old place is recycled; for the sake of the next move it is then what it was.
+                const std::uint32_t block = blocks_.count() - 1 - i % 2;
+                BlockState recycled = states[i % 2];
+                recycled.generation += 2;
+                (void)blocks_.change(block, states[i % 2], recycled);
+                for (int wait = 0; wait < 20; ++wait) (void)begun.load();
+                (void)blocks_.change(block, recycled, states[i % 2]);
+            }
+            ended.store(round);
+        }
+    });
+    std::uint64_t missed = 0;
+    for (std::uint32_t round = 1; round <= rounds; ++round) {
+        for (std::size_t i = 0; i < Index::Candidates::count; ++i) slots[i].store(0);
+        slot.store(words[0]);
+        begun.store(round);
+        if (round % 2 == 0) {
+            missed += index_.erase(hash, key) ? 0 : 1;
+        } else {
+            Slot displaced;
+            missed += index_.publish(hash, key, Slot::unpack(words[moves + 1]), displaced) ? 0 : 1;
+            missed += slot.load() == words[moves + 1] && slots_in_use(1) == 1 ? 0 : 1;
+        }
+        while (ended.load() < round) std::this_thread::yield();
+    }
+    mover.join();
+    EXPECT_EQ(missed, 0U);
+}
+
 // ---- one value of a key --------------------------------------------------------------------------
 
 // A writer that died between publishing and its search left an older value behind the newer one.
