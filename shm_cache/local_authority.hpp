@@ -46,8 +46,8 @@ class LocalAuthority {
     }
 
     // May a value with these tags, computed under `stamp`, be used? Call it after the value was copied.
-    [[nodiscard]] bool fresh(std::span<const Tag> tags, const LocalStamp& stamp) const noexcept {
-        return table_.check_unleased(tags, stamp.clock, stamp.epoch) == Verdict::fresh;
+    [[nodiscard]] Verdict check(std::span<const Tag> tags, const LocalStamp& stamp) const noexcept {
+        return valid() ? table_.check_unleased(tags, stamp.clock, stamp.epoch) : Verdict::no_clock;
     }
 
     // From its return on no value with this tag that was computed before the call is fresh.

@@ -60,6 +60,20 @@ bool decompress(const ValueRead& read, std::string& value) noexcept {
     }
 }
 
+Note note_of(Verdict verdict) noexcept {
+    switch (verdict) {
+        case Verdict::changed:
+            return Note::changed;
+        case Verdict::being_written:
+            return Note::being_written;
+        case Verdict::below_floor:
+        case Verdict::other_epoch:
+            return Note::outdated;
+        default:
+            return Note::unvouched;
+    }
+}
+
 Result<SharedCache> over(Result<Segment> segment) {
     if (!segment.ok()) return segment.status();
     return SharedCache(std::move(segment).value());
@@ -93,12 +107,15 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     const EntryFields& fields = read.fields;
     const EntryLifetime& lifetime = fields.lifetime;
     Look result;
+    const auto miss = [](Note why) { return Look{Judgement::absent, {}, 0, why}; };
     // A query's result in the same segment is not ours.
-    if (fields.format != PayloadFormat::opaque) return result;
+    if (fields.format != PayloadFormat::opaque) return miss(Note::malformed);
     // A value that was put without tags and without a stamp depends on nothing.
     const bool stamped = fields.epoch != 0 || fields.stamp != 0 || !tags.empty();
-    if (stamped && !(authority_.valid() && authority_.fresh(tags, {fields.epoch, fields.stamp})))
-        return result;
+    if (stamped) {
+        const Verdict verdict = authority_.check(tags, {fields.epoch, fields.stamp});
+        if (verdict != Verdict::fresh) return miss(note_of(verdict));
+    }
 
     result.judgement = (fields.flags & entry_negative) != 0 ? Judgement::negative : Judgement::fresh;
     result.hit = {result.judgement == Judgement::negative ? Found::negative : Found::fresh, false,
@@ -109,19 +126,28 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     // The coarse clock lags, so a little future is the past; more of it would never grow old.
     const std::uint64_t now = monotonic_coarse_ns();
     const std::uint64_t received = lifetime.received_at_ns;
-    if (received > now + 100 * coarse_error_ns) return {};
+    if (received > now + 100 * coarse_error_ns) return miss(Note::malformed);
     const std::uint64_t age = now > received ? now - received : 0;
     if (lifetime.hard_ttl_ms != ttl_never_ms && age >= lifetime.hard_ttl_ms * ns_per_ms) {
         const std::uint64_t late_ms = (age - lifetime.hard_ttl_ms * ns_per_ms) / ns_per_ms;
-        if (result.judgement == Judgement::negative || late_ms >= ttl_ms(expired_for)) return {};
+        if (result.judgement == Judgement::negative || late_ms >= ttl_ms(expired_for)) {
+            return miss(Note::expired);
+        }
         result.judgement = Judgement::expired;
+        result.note = Note::stale_hit;
         result.hit.found = Found::stale;
     } else if (result.judgement == Judgement::fresh && lifetime.soft_ttl_ms != ttl_never_ms &&
                age >= lifetime.soft_ttl_ms * ns_per_ms) {
         result.judgement = Judgement::refresh_due;
+        result.note = Note::stale_hit;
         result.hit.found = Found::stale;
     }
     return result;
+}
+
+SharedCache::Look SharedCache::counted(const Look& look) noexcept {
+    if (look.note) segment_.note(*look.note);
+    return look;
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
@@ -129,7 +155,7 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
     std::array<Tag, max_entry_tags>
         tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
     if (segment_.get_value(hash, key, tags, copy_to(value), read) != StatusCode::ok) return {};
-    const Look look = judge(read, std::span(tags).first(read.tag_count), expired_for);
+    const Look look = counted(judge(read, std::span(tags).first(read.tag_count), expired_for));
     if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
     return look;
 }
@@ -148,7 +174,7 @@ Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept
         tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
     const StatusCode code = segment_.get_value(hash, bytes, tags, buffer, read);
     if (code == StatusCode::ok && !read.compressed()) {
-        return judge(read, std::span(tags).first(read.tag_count), std::chrono::milliseconds(0)).hit;
+        return counted(judge(read, std::span(tags).first(read.tag_count), std::chrono::milliseconds(0))).hit;
     }
     if (code != StatusCode::ok && code != StatusCode::no_space) return {};
     std::string value;

@@ -243,6 +243,7 @@ class SharedCache {
         Judgement judgement = Judgement::absent;
         Hit hit;
         std::uint32_t cost_us = 0;
+        std::optional<Note> note{};  // what the segment's statistics are told
     };
     // A loader without its type; the value it made goes to `value`.
     struct AnyLoader {
@@ -257,6 +258,7 @@ class SharedCache {
 
     [[nodiscard]] Look judge(const ValueRead& read, std::span<const Tag> tags,
                              std::chrono::milliseconds expired_for) const noexcept;
+    Look counted(const Look& look) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;

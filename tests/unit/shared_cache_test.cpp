@@ -114,6 +114,27 @@ TEST_F(SharedCacheTest, InvalidateEndsAllValuesOfATagAndNoOthers) {
     EXPECT_EQ(found("a"), Found::fresh);
 }
 
+// The segment's statistics say of each get() whether it was served, and if not, why.
+TEST_F(SharedCacheTest, WhatWasFoundAndNotServedIsAMissWithItsReason) {
+    ASSERT_TRUE(cache_.put("short", "v", {.ttl = 1ms}).ok());
+    ASSERT_TRUE(cache_.put("soft", "v", {.ttl = 1h, .soft_ttl = 1ms}).ok());
+    ASSERT_TRUE(cache_.put("tagged", "v", {.tags = {"tag"}}).ok());
+    ASSERT_TRUE(cache_.put("cleared", "v", {.tags = {"other"}}).ok());
+    cache_.invalidate("tag");
+    sleep_for(20ms);
+    EXPECT_EQ(found("short"), Found::nothing);
+    EXPECT_EQ(found("soft"), Found::stale);
+    EXPECT_EQ(found("tagged"), Found::nothing);
+    EXPECT_EQ(found("cleared"), Found::fresh);
+    std::array<std::byte, 8> buffer{};
+    EXPECT_FALSE(cache_.get("short", buffer));
+    const SegmentStats stats = cache_.stats();
+    EXPECT_EQ(stats.misses_expired, 2U);
+    EXPECT_EQ(stats.misses_changed, 1U);
+    EXPECT_EQ(stats.stale_hits, 1U);
+    EXPECT_EQ(stats.hits, 2U);
+}
+
 TEST_F(SharedCacheTest, AStampFromBeforeTheComputingCatchesAnInvalidationMeanwhile) {
     const LocalStamp before = cache_.stamp();
     cache_.invalidate("x");
