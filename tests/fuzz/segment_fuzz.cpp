@@ -136,7 +136,7 @@ void read(Segment& segment, std::uint64_t number) {
         require(value.tag_count <= tags.size());
         Bytes raw(std::min<std::size_t>(value.raw_length, 1U << 20));
         (void)read_value(value.stored, value.compressed(), value.raw_length, raw);
-        (void)segment.local_authority().fresh({tags.data(), value.tag_count},
+        (void)segment.local_authority().check({tags.data(), value.tag_count},
                                               {value.fields.epoch, value.fields.stamp});
     }
 }
