@@ -38,6 +38,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -86,6 +87,48 @@ struct alignas(cache_line_bytes) Bucket {
     Word ghosts;
 };
 static_assert(sizeof(Bucket) == cache_line_bytes);
+
+// The slots of a bucket that have this tag, first to last. By vector instructions where words.hpp has them:
+// where a key's slot is can't be foretold, so no branch may depend on it.
+class TaggedSlots {
+ public:
+    TaggedSlots(const Bucket& bucket, std::uint16_t tag) noexcept : left_(find(bucket, tag)) {}
+    [[nodiscard]] bool empty() const noexcept { return left_ == 0; }
+    // The next one; only when not empty. What it holds may have changed since.
+    [[nodiscard]] std::size_t take() noexcept {
+        const auto at = static_cast<std::size_t>(std::countr_zero(left_)) / 2;
+        left_ &= left_ - 1;
+        return at;
+    }
+
+ private:
+    // Two bits for each slot, of which the upper one is set.
+    static unsigned find(const Bucket& bucket, std::uint16_t tag) noexcept {
+#if defined(__x86_64__)
+        if constexpr (copy_by_vectors) {
+            // The upper halves of all words, narrowed to the tags in them.
+            const auto tags = [&bucket](std::size_t i) noexcept {
+                return _mm_packs_epi32(_mm_srai_epi32(load_vector(&bucket.slots[i]), 16),
+                                       _mm_srai_epi32(load_vector(&bucket.slots[i + 2]), 16));
+            };
+            const __m128i wanted = _mm_set1_epi16(static_cast<short>(tag));
+            const __m128i equal =
+                _mm_packs_epi16(_mm_cmpeq_epi16(tags(0), wanted), _mm_cmpeq_epi16(tags(4), wanted));
+            constexpr int upper_bits_of_slots = 0x2aaa;  // without those of the ghosts
+            return static_cast<unsigned>(_mm_movemask_epi8(equal) & upper_bits_of_slots);
+        }
+#endif
+        unsigned found = 0;
+        for (std::size_t i = 0; i < slots_per_bucket; ++i) {
+            // Relaxed: a slot that matches is loaded again.
+            const std::uint64_t word = bucket.slots[i].load(std::memory_order_relaxed);
+            found |= static_cast<unsigned>(word >> 48 == tag) << (2 * i + 1);
+        }
+        return found;
+    }
+
+    unsigned left_;
+};
 
 class Index {
  public:

@@ -75,6 +75,9 @@ struct ItemHeader {
     [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length; }
     [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length; }
     [[nodiscard]] std::uint64_t units() const noexcept { return (bytes() + unit_bytes - 1) / unit_bytes; }
+    [[nodiscard]] bool compressed() const noexcept { return (flags & entry_lz4) != 0; }
+    // Nothing but a key, a value and a lifetime without a refresh: no tags, stamp, flags or format.
+    [[nodiscard]] bool plain() const noexcept { return (tag_count | flags | format | extras) == 0; }
     // Of the entry that the item stands for.
     [[nodiscard]] std::size_t entry_bytes() const noexcept {
         return bytes() - tags_at() + entry_header_bytes;
@@ -167,24 +170,19 @@ struct ItemContent {
 // Writes the item; `header` is content.header(), complete.
 void store_item(Word* item, const ItemHeader& header, const ItemContent& content) noexcept;
 
-// The fields of an item, its raw length, and the checksum where it has one (else 0).
-struct ItemFields {
-    EntryFields fields;
-    std::uint32_t raw_length = 0;
-    std::uint64_t checksum = 0;
-};
-inline void load_item_fields(const Word* item, const ItemHeader& header, ItemFields& out) noexcept {
+// The fields and the raw length of an item; returns the checksum, 0 where it has none. Each field is written
+// where it will be read: a copy of the whole, right after its parts were written, would wait for them.
+inline std::uint64_t load_item_fields(const Word* item, const ItemHeader& header, EntryFields& fields,
+                                      std::uint32_t& raw_length) noexcept {
     const Word* extra = item + item_header_words;
-    EntryFields& fields = out.fields;
     fields = {};
     fields.lifetime.received_at_ns = header.received_at_ns;
     fields.lifetime.hard_ttl_ms = header.hard_ttl_ms;
     fields.flags = header.flags;
     fields.format = static_cast<PayloadFormat>(header.format);
     fields.data_class = static_cast<DataClass>(header.data_class);
-    out.raw_length = header.stored_length;
-    out.checksum = 0;
-    if (header.extras == 0) return;
+    raw_length = header.stored_length;
+    if (header.extras == 0) return 0;
     if ((header.extras & item_epoch) != 0) fields.epoch = (extra++)->load(word_load_order);
     if ((header.extras & item_stamp) != 0) fields.stamp = (extra++)->load(word_load_order);
     if ((header.extras & item_refresh) != 0) {
@@ -195,16 +193,15 @@ inline void load_item_fields(const Word* item, const ItemHeader& header, ItemFie
     if ((header.extras & item_age) != 0) {
         const std::uint64_t word = (extra++)->load(word_load_order);
         fields.lifetime.age_ms = static_cast<std::uint32_t>(word >> 32);
-        out.raw_length = static_cast<std::uint32_t>(word);
+        raw_length = static_cast<std::uint32_t>(word);
     }
-    if ((header.extras & item_checksum) != 0) out.checksum = extra->load(word_load_order);
+    return (header.extras & item_checksum) != 0 ? extra->load(word_load_order) : 0;
 }
 
 // Can an entry have these lengths and flags? Nothing else of a header can be wrong.
 [[nodiscard]] inline bool plausible(const ItemHeader& header, std::uint32_t raw_length) noexcept {
-    return (header.flags & entry_lz4) != 0
-               ? header.stored_length < raw_length && raw_length <= max_entry_payload_bytes
-               : header.stored_length == raw_length;
+    return header.compressed() ? header.stored_length < raw_length && raw_length <= max_entry_payload_bytes
+                               : header.stored_length == raw_length;
 }
 
 // The most an entry may have to be stored as one item, whatever its extras.

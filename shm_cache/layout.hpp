@@ -42,7 +42,7 @@ inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block 
 
 inline constexpr std::size_t slots_per_bucket = 7;
 inline constexpr std::size_t process_slot_bytes = 128;
-inline constexpr std::size_t statistics_record_bytes = 320;
+inline constexpr std::size_t statistics_record_bytes = 448;
 inline constexpr std::size_t statistics_shared_bytes = 1536;  // once
 inline constexpr std::size_t block_record_bytes = 32;
 inline constexpr std::size_t stream_count = 8;                      // {small, main} of each class (block.hpp)

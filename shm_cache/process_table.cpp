@@ -138,7 +138,7 @@ ProcessSlot* ProcessTable::rejoin() noexcept {
 
 // After a fork a slot is claimed at once. Who was refused tries again once a second at most: looking costs a
 // system call for each slot.
-std::uint32_t ProcessTable::slot_to_count_for() noexcept {
+std::uint64_t ProcessTable::count_without_slot(Counter counter, std::uint64_t n) noexcept {
     Membership& m = *membership_;
     if (m.slot.load(std::memory_order_acquire) == Membership::refused) {
         const std::uint64_t now = monotonic_coarse_ns();
@@ -146,11 +146,12 @@ std::uint32_t ProcessTable::slot_to_count_for() noexcept {
         // Relaxed: of several threads one tries, whichever.
         if (now < due ||
             !m.next_try_ns.compare_exchange_strong(due, now + claim_interval_ns, std::memory_order_relaxed)) {
-            return 0;
+            return statistics_.add_shared(0, counter, n);
         }
     }
     const std::int32_t slot = m.claim(slots_, count_ - 1);
-    return slot >= 0 ? static_cast<std::uint32_t>(slot) : 0;
+    return slot >= 0 ? statistics_.add(static_cast<std::uint32_t>(slot), counter, n)
+                     : statistics_.add_shared(0, counter, n);
 }
 
 ProcessTable::Holders ProcessTable::holders_in(const ProcessSlot* slots, std::uint32_t count) noexcept {

@@ -13,8 +13,8 @@
 // So a writer that was stopped before it wrote can't write into a block that was recycled meanwhile. Pins of
 // the dead count for nothing.
 //
-// What a process counts goes to its slot's record in the statistics; whoever has no slot counts in a shared
-// one.
+// What a process counts goes to its slot's record in the statistics; whoever has no slot counts in the first
+// record, where it is not alone.
 #pragma once
 
 #include <array>
@@ -131,7 +131,7 @@ class ProcessTable {
     [[nodiscard]] bool alive(std::uint32_t slot) noexcept;
     [[nodiscard]] bool in_use(std::uint32_t slot) const noexcept;
     void bury(std::uint32_t slot) noexcept;
-    [[nodiscard]] std::uint32_t slot_to_count_for() noexcept;
+    std::uint64_t count_without_slot(Counter counter, std::uint64_t n) noexcept;
 
     ProcessSlot* slots_ = nullptr;
     std::uint32_t count_ = 0;
@@ -169,7 +169,9 @@ inline ProcessSlot* ProcessTable::own_slot() noexcept {
 inline std::uint64_t ProcessTable::count(Counter counter, std::uint64_t n) noexcept {
     // Acquire: as in own_slot().
     const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
-    return statistics_.add(slot >= 0 ? static_cast<std::uint32_t>(slot) : slot_to_count_for(), counter, n);
+    if (slot < 0) [[unlikely]]
+        return count_without_slot(counter, n);
+    return statistics_.add(static_cast<std::uint32_t>(slot), counter, n);
 }
 
 inline bool ProcessTable::has_slot() const noexcept {

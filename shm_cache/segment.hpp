@@ -147,6 +147,7 @@ class Segment {
     [[nodiscard]] bool still_current() const noexcept;
 
  private:
+    friend class SharedCache;  // whose hits are compiled in one piece (segment_find.hpp)
     struct Impl;
     explicit Segment(std::unique_ptr<Impl> impl) noexcept;
     std::unique_ptr<Impl> impl_;

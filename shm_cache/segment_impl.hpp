@@ -1,4 +1,4 @@
-// What a Segment is made of; shared by segment_read.cpp, segment_write.cpp, segment.cpp and segment_file.cpp.
+// What a Segment is made of; shared by the segment's source files.
 #pragma once
 
 #include "shm_cache/block.hpp"
@@ -40,21 +40,26 @@ struct Segment::Impl {
     Streams streams;
     Reclaimer reclaimer;
 
-    // ---- reading ----
+    // ---- reading (segment_find.hpp) ----
     struct Wanted {
         std::uint64_t place_hash;
         std::span<const std::byte> key;
     };
     // Looks at the item that `slot` names, of the key that is wanted or of any, and has `take` copy what it
-    // needs of it: take(item, header, fields), which answers whole or no_room. What was taken counts only
-    // when this answers whole.
+    // needs of it: take(item, header), which answers whole, no_room, or other for what is no item after all.
+    // What was taken counts only when this answers whole.
     template <class Take>
-    ReadResult read_item(const Slot& slot, const Wanted* wanted, Take take) const noexcept;
+    ReadResult read_item(const Slot& slot, const Wanted* wanted, Take&& take) const noexcept;
     // The same for the item that the index has of a key; counts hits and misses.
     template <class Take>
-    ReadResult find_once(const KeyHash& hash, const Wanted& wanted, Take take) noexcept;
+    ReadResult find_once(const KeyHash& hash, const Wanted& wanted, Take&& take) noexcept;
     template <class Take>
-    StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take take) noexcept;
+    StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take&& take) noexcept;
+    template <class Reserve>
+    StatusCode find_value(const KeyHash& hash, std::span<const std::byte> key,
+                          std::span<Tag, max_entry_tags> tags, Reserve&& reserve, ValueRead& read) noexcept;
+    // Counts a miss and says what its caller is told.
+    StatusCode missed(ReadResult result) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;
     void note_hit(Word& word, std::uint64_t seen) noexcept;
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "shm_cache/monotonic_time.hpp"
+#include "shm_cache/segment_find.hpp"
 
 namespace tiercache {
 
@@ -31,17 +32,22 @@ std::uint32_t ttl_ms(std::chrono::milliseconds ttl) noexcept {
     return count >= ttl_never_ms ? ttl_never_ms : static_cast<std::uint32_t>(count);
 }
 
-CopyTarget copy_to(std::string& value) noexcept {
-    return {[](void* context, std::size_t bytes) noexcept -> std::byte* {
-                auto& to = *static_cast<std::string*>(context);
-                try {
-                    to.resize(bytes);
-                } catch (...) {
-                    return nullptr;  // no memory: nothing is found
-                }
-                return reinterpret_cast<std::byte*>(to.data());
-            },
-            &value};
+using TagArray = std::array<Tag, max_entry_tags>;
+
+// Room for a value in a string; no memory: nothing is found.
+auto room_in(std::string& value) noexcept {
+    return [&value](std::size_t bytes) noexcept -> std::byte* {
+        try {
+            value.resize(bytes);
+        } catch (...) {
+            return nullptr;
+        }
+        return reinterpret_cast<std::byte*>(value.data());
+    };
+}
+
+auto room_in(std::span<std::byte> buffer) noexcept {
+    return [buffer](std::size_t bytes) noexcept { return bytes <= buffer.size() ? buffer.data() : nullptr; };
 }
 
 // Decompresses what `read` found in `value`, in place of it.
@@ -58,6 +64,14 @@ bool decompress(const ValueRead& read, std::string& value) noexcept {
     } catch (...) {
         return false;
     }
+}
+
+// Nothing when the value is from the future, so would never grow old. The coarse clock lags, so a little
+// future is the past.
+std::optional<std::uint64_t> age_ns(std::uint64_t received_at_ns) noexcept {
+    const std::uint64_t now = monotonic_coarse_ns();
+    if (received_at_ns > now + 100 * coarse_error_ns) return std::nullopt;
+    return now > received_at_ns ? now - received_at_ns : 0;
 }
 
 Note note_of(Verdict verdict) noexcept {
@@ -103,11 +117,15 @@ Status SharedCache::remove(const std::string& name) { return Segment::remove(nam
 // ---- reading -------------------------------------------------------------------------------------
 
 SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag> tags,
-                                     std::chrono::milliseconds expired_for) const noexcept {
+                                     std::chrono::milliseconds expired_for,
+                                     std::optional<Note>& note) const noexcept {
     const EntryFields& fields = read.fields;
     const EntryLifetime& lifetime = fields.lifetime;
     Look result;
-    const auto miss = [](Note why) { return Look{Judgement::absent, {}, 0, why}; };
+    const auto miss = [&note](Note why) {
+        note = why;
+        return Look{};
+    };
     // A query's result in the same segment is not ours.
     if (fields.format != PayloadFormat::opaque) return miss(Note::malformed);
     // A value that was put without tags and without a stamp depends on nothing.
@@ -123,60 +141,105 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     result.cost_us = fields.fill_cost_us;
     if (lifetime.hard_ttl_ms == ttl_never_ms && lifetime.soft_ttl_ms == ttl_never_ms) return result;
 
-    // The coarse clock lags, so a little future is the past; more of it would never grow old.
-    const std::uint64_t now = monotonic_coarse_ns();
-    const std::uint64_t received = lifetime.received_at_ns;
-    if (received > now + 100 * coarse_error_ns) return miss(Note::malformed);
-    const std::uint64_t age = now > received ? now - received : 0;
-    if (lifetime.hard_ttl_ms != ttl_never_ms && age >= lifetime.hard_ttl_ms * ns_per_ms) {
-        const std::uint64_t late_ms = (age - lifetime.hard_ttl_ms * ns_per_ms) / ns_per_ms;
+    const std::optional<std::uint64_t> age = age_ns(lifetime.received_at_ns);
+    if (!age) return miss(Note::malformed);
+    if (lifetime.hard_ttl_ms != ttl_never_ms && *age >= lifetime.hard_ttl_ms * ns_per_ms) {
+        const std::uint64_t late_ms = (*age - lifetime.hard_ttl_ms * ns_per_ms) / ns_per_ms;
         if (result.judgement == Judgement::negative || late_ms >= ttl_ms(expired_for)) {
             return miss(Note::expired);
         }
         result.judgement = Judgement::expired;
-        result.note = Note::stale_hit;
+        note = Note::stale_hit;
         result.hit.found = Found::stale;
     } else if (result.judgement == Judgement::fresh && lifetime.soft_ttl_ms != ttl_never_ms &&
-               age >= lifetime.soft_ttl_ms * ns_per_ms) {
+               *age >= lifetime.soft_ttl_ms * ns_per_ms) {
         result.judgement = Judgement::refresh_due;
-        result.note = Note::stale_hit;
+        note = Note::stale_hit;
         result.hit.found = Found::stale;
     }
     return result;
 }
 
-SharedCache::Look SharedCache::counted(const Look& look) noexcept {
-    if (look.note) segment_.note(*look.note);
+SharedCache::Look SharedCache::judge_and_count(const ValueRead& read, std::span<const Tag> tags,
+                                               std::chrono::milliseconds expired_for) noexcept {
+    std::optional<Note> note;
+    const Look look = judge(read, tags, expired_for, note);
+    if (note) segment_.note(*note);
     return look;
+}
+
+// judge(), of a value that has nothing but a ttl.
+Hit SharedCache::judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept {
+    if (ttl != ttl_never_ms) {
+        const std::optional<std::uint64_t> age = age_ns(received_at_ns);
+        if (!age || *age >= ttl * ns_per_ms) {
+            segment_.note(age ? Note::expired : Note::malformed);
+            return {};
+        }
+    }
+    return {Found::fresh, false, size, received_at_ns};
+}
+
+// A value that has nothing but a ttl, as most have, is taken and judged without a ValueRead in between; any
+// other one is described in `read`, where there is nothing else.
+template <class Reserve>
+[[gnu::always_inline]] inline StatusCode SharedCache::read(const KeyHash& hash, Key key, Reserve reserve,
+                                                           std::optional<ValueRead>& read,
+                                                           Hit& hit) noexcept {
+    std::size_t size = 0;
+    std::uint64_t received_at_ns = 0;
+    std::uint32_t ttl = 0;
+    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): take_value() fills it
+    const auto take = [&](const Word* item, const ItemHeader& header) noexcept {
+        if (!header.plain()) [[unlikely]]
+            return take_value(item, header, tags, reserve, read.emplace());
+        std::byte* to = reserve(header.stored_length);
+        if (to == nullptr) return ReadResult::no_room;
+        read_bytes(item, header.value_at(), to, header.stored_length);
+        read.reset();  // of an earlier try
+        size = header.stored_length;
+        received_at_ns = header.received_at_ns;
+        ttl = header.hard_ttl_ms;
+        return ReadResult::whole;
+    };
+    const StatusCode code = segment_.impl_->find(hash, key, take);
+    if (code != StatusCode::ok) return code;
+    hit = !read ? judge_plain(size, received_at_ns, ttl)
+                : judge_and_count(*read, std::span(tags).first(read->tag_count), std::chrono::milliseconds(0))
+                      .hit;
+    return code;
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
                                     std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
-    std::array<Tag, max_entry_tags>
-        tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
-    if (segment_.get_value(hash, key, tags, copy_to(value), read) != StatusCode::ok) return {};
-    const Look look = counted(judge(read, std::span(tags).first(read.tag_count), expired_for));
+    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
+    if (segment_.impl_->find_value(hash, key, tags, room_in(value), read) != StatusCode::ok) return {};
+    const Look look = judge_and_count(read, std::span(tags).first(read.tag_count), expired_for);
     if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
     return look;
 }
 
 Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
-    ValueRead read;
     const Key bytes = bytes_of(key);
-    return find(hash_key(bytes), bytes, value, std::chrono::milliseconds(0), read).hit;
+    std::optional<ValueRead> found;
+    Hit hit;
+    if (read(hash_key(bytes), bytes, room_in(value), found, hit) != StatusCode::ok) return {};
+    if (found && found->compressed() && hit.found != Found::nothing && !decompress(*found, value)) return {};
+    return hit;
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
-    ValueRead read;
     const Key bytes = bytes_of(key);
-    const KeyHash hash = hash_key(bytes);
-    std::array<Tag, max_entry_tags>
-        tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_value() fills it
-    const StatusCode code = segment_.get_value(hash, bytes, tags, buffer, read);
-    if (code == StatusCode::ok && !read.compressed()) {
-        return counted(judge(read, std::span(tags).first(read.tag_count), std::chrono::milliseconds(0))).hit;
-    }
-    if (code != StatusCode::ok && code != StatusCode::no_space) return {};
+    std::optional<ValueRead> found;
+    Hit hit;
+    const StatusCode code = read(hash_key(bytes), bytes, room_in(buffer), found, hit);
+    if (code == StatusCode::ok && !(found && found->compressed())) [[likely]]
+        return hit;
+    return code == StatusCode::ok || code == StatusCode::no_space ? get_by_string(key, buffer) : Hit{};
+}
+
+// What is compressed, or too large for the buffer.
+Hit SharedCache::get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept {
     std::string value;
     Hit hit = get(key, value);
     if (!hit) return hit;
@@ -276,7 +339,9 @@ void SharedCache::visit_values(VisitAny visit, void* context) const {
             ValueRead read;
             read.fields = entry.fields;
             read.raw_length = entry.raw_length;
-            const Look look = w.cache->judge(read, entry.tags.copy_to(tags), std::chrono::milliseconds(0));
+            std::optional<Note> note;
+            const Look look =
+                w.cache->judge(read, entry.tags.copy_to(tags), std::chrono::milliseconds(0), note);
             if (!look.hit) return true;
             w.value.resize(entry.raw_length);
             if (read_payload(entry, std::as_writable_bytes(std::span(w.value))) != StatusCode::ok)

@@ -243,7 +243,6 @@ class SharedCache {
         Judgement judgement = Judgement::absent;
         Hit hit;
         std::uint32_t cost_us = 0;
-        std::optional<Note> note{};  // what the segment's statistics are told
     };
     // A loader without its type; the value it made goes to `value`.
     struct AnyLoader {
@@ -256,9 +255,16 @@ class SharedCache {
     template <class Loader>
     static Status call_loader(void* loader, std::string& value, PutOptions& put);
 
+    // `note` gets what the segment's statistics are to be told, if anything.
     [[nodiscard]] Look judge(const ValueRead& read, std::span<const Tag> tags,
-                             std::chrono::milliseconds expired_for) const noexcept;
-    Look counted(const Look& look) noexcept;
+                             std::chrono::milliseconds expired_for, std::optional<Note>& note) const noexcept;
+    Look judge_and_count(const ValueRead& read, std::span<const Tag> tags,
+                         std::chrono::milliseconds expired_for) noexcept;
+    Hit judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept;
+    template <class Reserve>
+    StatusCode read(const KeyHash& hash, Key key, Reserve reserve, std::optional<ValueRead>& read,
+                    Hit& hit) noexcept;
+    [[nodiscard]] Hit get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;

@@ -1,5 +1,7 @@
 #include "shm_cache/statistics.hpp"
 
+#include <algorithm>
+
 namespace tiercache {
 
 thread_local constinit Statistics::Thread Statistics::thread_{0, 0};
@@ -10,10 +12,20 @@ Statistics::Statistics(std::byte* memory, const Geometry& geometry) noexcept
       record_mask_(geometry.statistics_records - 1) {}
 
 std::uint32_t Statistics::number_thread() noexcept {
-    static std::atomic<std::uint32_t> threads{0};
-    // Relaxed: any number will do. Never 0.
-    thread_.number = threads.fetch_add(1, std::memory_order_relaxed) | std::uint32_t{1} << 31;
+    static std::atomic<std::uint64_t> threads{0};
+    // Relaxed: only that no two of those that own a stripe are the same.
+    const std::uint64_t number = threads.fetch_add(1, std::memory_order_relaxed) + 1;
+    thread_.number = static_cast<std::uint32_t>(std::min<std::uint64_t>(number, UINT32_MAX));
     return thread_.number;
+}
+
+std::uint64_t Statistics::add_shared(std::uint32_t process_slot, Counter counter, std::uint64_t n) noexcept {
+    const auto c = static_cast<std::size_t>(counter);
+    CounterRecord& to = records_[process_slot & record_mask_];
+    (void)thread_number();
+    // Relaxed: numbers for people.
+    return (c < busy_counters ? to.busy[own_stripes][c] : to.others[c - busy_counters])
+        .fetch_add(n, std::memory_order_relaxed);
 }
 
 std::uint64_t Statistics::sum(Counter counter) const noexcept {

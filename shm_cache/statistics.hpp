@@ -1,11 +1,12 @@
 // The counters of a segment: what happened since it was made, whoever did it.
 //
-// Each process slot has a record of its own (a few share one in a small segment), in which the busy counters
-// are there twice for its threads to spread over, so that nobody fights for a cache line; what processes
-// without a slot do goes to the first one. Nothing is ever reset or taken away: a record stays when its
-// process leaves or dies, and the next holder of the slot counts on. The segment's total is the sum of all
-// records, and anybody who can read the memory can make it. A segment that is removed and made again begins
-// at 0.
+// Each process slot has a record of its own (a few share one in a small segment). In it the busy counters are
+// there four times: three stripes belong to one thread each, which adds with a plain load and store, because
+// nobody else writes there; all other threads of the process, and whoever has no record of its own, add to
+// the fourth by read-modify-write. What processes without a slot do goes there in the first record. Nothing
+// is ever reset or taken away: a record stays when its process leaves or dies, and the next holder of the
+// slot counts on. The segment's total is the sum of all records, and anybody who can read the memory can make
+// it. A segment that is removed and made again begins at 0.
 #pragma once
 
 #include <array>
@@ -58,7 +59,9 @@ enum class Counter : std::uint8_t {
 
 inline constexpr std::size_t busy_counters = 8;
 inline constexpr std::size_t other_counters_max = 24;
-inline constexpr std::size_t counter_stripes = 2;
+// The first threads of a process that count have one each; the stripe after them is everybody's.
+inline constexpr std::size_t own_stripes = 3;
+inline constexpr std::size_t counter_stripes = own_stripes + 1;
 inline constexpr std::size_t latency_stripes = 2;
 
 struct alignas(cache_line_bytes) CounterRecord {
@@ -77,14 +80,22 @@ class Statistics {
     Statistics() = default;
     Statistics(std::byte* memory, const Geometry& geometry) noexcept;
 
-    // Adds to a counter, and returns what this stripe of it was before.
+    // Adds to a counter for the process that has this slot, and returns what this stripe of it was before.
     std::uint64_t add(std::uint32_t process_slot, Counter counter, std::uint64_t n) noexcept {
         const auto c = static_cast<std::size_t>(counter);
-        CounterRecord& to = records_[process_slot & record_mask_];
-        Word& word = c < busy_counters ? to.busy[thread_stripe()][c] : to.others[c - busy_counters];
-        // Relaxed: numbers for people.
-        return word.fetch_add(n, std::memory_order_relaxed);
+        const std::uint32_t stripe = thread_.number - 1;  // huge before the thread has a number
+        if (c >= busy_counters || stripe >= own_stripes || process_slot > record_mask_) [[unlikely]] {
+            return add_shared(process_slot, counter, n);
+        }
+        Word& word = records_[process_slot].busy[stripe][c];
+        // Relaxed, both: numbers for people. Only this thread ever writes the word, as long as its process
+        // has the slot.
+        const std::uint64_t before = word.load(std::memory_order_relaxed);
+        word.store(before + n, std::memory_order_relaxed);
+        return before;
     }
+    // The same for whoever may not be alone.
+    std::uint64_t add_shared(std::uint32_t process_slot, Counter counter, std::uint64_t n) noexcept;
     [[nodiscard]] std::uint64_t sum(Counter counter) const noexcept;
 
     void add_latency(std::uint64_t ns) noexcept;
@@ -97,13 +108,12 @@ class Statistics {
 
  private:
     struct Thread {
-        std::uint32_t number;  // 0: not given yet
+        std::uint32_t number;  // from 1 on, no two of a process the same; 0: not given yet
         std::uint32_t lookups;
     };
     [[nodiscard]] static std::uint32_t thread_number() noexcept {
         return thread_.number != 0 ? thread_.number : number_thread();
     }
-    [[nodiscard]] static std::size_t thread_stripe() noexcept { return thread_number() % counter_stripes; }
     static std::uint32_t number_thread() noexcept;
 
     // initial-exec: one load, also in a shared library; 8 bytes of the room that dlopen() has for these.

@@ -18,6 +18,9 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 namespace tiercache {
 
@@ -101,6 +104,13 @@ inline void write_by_words(std::span<const std::byte> from, Word* to, std::size_
 #if defined(__x86_64__)
 // From here on `rep movsb` is the faster.
 inline constexpr std::size_t string_copy_bytes = 1024;
+
+// 16 bytes at once; `from` is aligned to them.
+inline __m128i load_vector(const Word* from) noexcept {
+    __m128i value;
+    asm volatile("movdqa %1, %0" : "=x"(value) : "m"(*reinterpret_cast<const __m128i*>(from)));
+    return value;
+}
 
 template <class T>
 inline void copy_one(const std::byte* from, std::byte* to) noexcept {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <vector>
 
 #include "shm_cache/latency_histogram.hpp"
 #include "tests/unit/child_process.hpp"
@@ -107,6 +108,32 @@ TEST_F(StatisticsTest, CountsOutliveTheirProcesses) {
         EXPECT_EQ(child.wait(), 128 + SIGKILL);
         EXPECT_EQ(segment_.stats().hits, static_cast<std::uint64_t>(1000 * round));
     }
+}
+
+// More threads than own a stripe, some of whose numbers are of threads that are gone; a forked child, which
+// has its parent's thread numbers; and two Segments of one process.
+TEST_F(StatisticsTest, NoHitOfAnyThreadIsLost) {
+    constexpr std::uint64_t lookups = 20'000;
+    constexpr std::size_t thread_count = 8;
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 100)).ok());
+    Segment other = Segment::open(name_).value();
+    const auto count_together = [&](Segment& segment) {
+        std::vector<std::thread> threads;
+        for (std::size_t t = 0; t < thread_count; ++t) {
+            threads.emplace_back([&segment] {
+                for (std::uint64_t i = 0; i < lookups; ++i) (void)look_up(segment, 1);
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+    };
+    ChildProcess child([&] {
+        count_together(segment_);
+        return 0;
+    });
+    count_together(segment_);
+    count_together(other);
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(segment_.stats().hits, 3 * thread_count * lookups);
 }
 
 TEST_F(StatisticsTest, HitsAreTimedOneInSome) {

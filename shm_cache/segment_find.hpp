@@ -1,0 +1,128 @@
+// How the segment is read: all of a hit, in one piece of code where it is used.
+//
+//   1  load the slot (acquire)
+//   2  load the block's state: the slot's generation is the block's
+//   3  the item's header, into private memory: generation, own offset, place hash, lengths within the block;
+//      then the key, where it lies
+//   4  copy what was asked for; the block's generation is still the same, or the copy may be a mixture: try
+//      again, twice
+//   5  raise the item's frequency: at the first hit, then at one hit in eight, up to 3, then never
+//
+// Templates that are inlined into their callers: a hit is some 200 instructions, and as calls it costs half
+// as much again.
+#pragma once
+
+#include "shm_cache/segment_impl.hpp"
+
+namespace tiercache {
+
+inline constexpr int torn_retries = 2;
+inline constexpr std::uint64_t frequency_sampling = 8;
+
+inline void prefetch_item(const Word* item) noexcept {
+    constexpr std::size_t prefetch_lines = 5;
+    // Addresses past the item, even past the mapping, are harmless: a prefetch does not fault.
+    const auto* at = reinterpret_cast<const std::byte*>(item);
+    for (std::size_t i = 0; i < prefetch_lines; ++i) __builtin_prefetch(at + i * cache_line_bytes);
+}
+
+template <class Take>
+[[gnu::always_inline]] inline ReadResult Segment::Impl::read_item(const Slot& slot, const Wanted* wanted,
+                                                                  Take&& take) const noexcept {
+    if (slot.block >= blocks.count() || !header_fits_block(geometry, slot.offset)) return ReadResult::other;
+    const Word* item = blocks.item(slot.block, slot.offset);
+    prefetch_item(item);
+    const BlockState state = blocks.state(slot.block);
+    if (!slot.current(state)) return ReadResult::other;
+    const auto changed = [&] {
+        after_read();
+        return blocks.generation_after_read(slot.block) != state.generation;
+    };
+    // A recycled block looks like a damaged one: only the generation tells them apart.
+    const auto refused = [&] { return changed() ? ReadResult::torn : ReadResult::other; };
+    const ItemHeader header = load_item_header(item);
+    if (!names_item(geometry, header, state.generation, slot.offset)) return refused();
+    if (wanted != nullptr &&
+        (header.place_hash != wanted->place_hash || !has_key(item, header, wanted->key))) {
+        return refused();
+    }
+    const ReadResult taken = take(item, header);
+    return taken == ReadResult::other ? refused() : changed() ? ReadResult::torn : taken;
+}
+
+template <class Take>
+[[gnu::always_inline]] inline ReadResult Segment::Impl::find_once(const KeyHash& hash, const Wanted& wanted,
+                                                                  Take&& take) noexcept {
+    const Index::Candidates candidates = index.candidates(wanted.place_hash);
+    __builtin_prefetch(&candidates.bucket(1));
+    const std::uint16_t tag = slot_tag(hash);
+    for (std::size_t b = 0; b < 2; ++b) {
+        Bucket& bucket = candidates.bucket(b);
+        for (TaggedSlots slots(bucket, tag); !slots.empty();) {
+            Word& word = bucket.slots[slots.take()];
+            // Acquire: pairs with publish(); the item's words come after it.
+            const std::uint64_t seen = word.load(std::memory_order_acquire);
+            const Slot slot = Slot::unpack(seen);
+            if (slot.tag != tag) continue;
+            const ReadResult result = read_item(slot, &wanted, take);
+            if (result == ReadResult::whole) note_hit(word, seen);
+            if (result != ReadResult::other) return result;
+        }
+    }
+    return ReadResult::other;
+}
+
+template <class Take>
+[[gnu::always_inline]] inline StatusCode Segment::Impl::find(const KeyHash& hash,
+                                                             std::span<const std::byte> key,
+                                                             Take&& take) noexcept {
+    const HitTimer timer;
+    const Wanted wanted{place_hash(hash), key};
+    for (int tries = 0;; ++tries) {
+        const ReadResult result = find_once(hash, wanted, take);
+        if (result == ReadResult::whole) [[likely]] {
+            timer.hit(processes.statistics());
+            return StatusCode::ok;
+        }
+        if (result != ReadResult::torn || tries == torn_retries) return missed(result);
+    }
+}
+
+inline void Segment::Impl::note_hit(Word& word, std::uint64_t seen) noexcept {
+    const std::uint64_t hits = processes.count(Counter::hits);
+    const std::uint8_t frequency = Slot::unpack(seen).frequency;
+    if (frequency == frequency_max) return;
+    if (frequency == 0 || hits % frequency_sampling == 0) Index::raise_frequency(word, seen);
+}
+
+// What get_value() does, with `reserve(bytes)` to say where the value goes.
+template <class Reserve>
+[[gnu::always_inline]] inline StatusCode Segment::Impl::find_value(const KeyHash& hash,
+                                                                   std::span<const std::byte> key,
+                                                                   std::span<Tag, max_entry_tags> tags,
+                                                                   Reserve&& reserve,
+                                                                   ValueRead& read) noexcept {
+    return find(hash, key, [&](const Word* item, const ItemHeader& header) noexcept {
+        return take_value(item, header, tags, reserve, read);
+    });
+}
+
+template <class Reserve>
+[[gnu::always_inline]] inline ReadResult take_value(const Word* item, const ItemHeader& header,
+                                                    std::span<Tag, max_entry_tags> tags, Reserve&& reserve,
+                                                    ValueRead& read) noexcept {
+    load_item_fields(item, header, read.fields, read.raw_length);
+    if (!plausible(header, read.raw_length)) return ReadResult::other;
+    std::byte* to = reserve(header.stored_length);
+    if (to == nullptr) return ReadResult::no_room;
+    if (header.tag_count > 0) {
+        read_bytes(item, header.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
+                   header.tag_count * sizeof(Tag));
+    }
+    read_bytes(item, header.value_at(), to, header.stored_length);
+    read.tag_count = header.tag_count;
+    read.stored = {to, header.stored_length};
+    return ReadResult::whole;
+}
+
+}  // namespace tiercache
