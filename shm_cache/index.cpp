@@ -25,9 +25,9 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
     const BlockState state = blocks_.state(slot.block);
     if (!slot.current(state) || !header_fits_block(geometry_, slot.offset)) return false;
     const Word* item = blocks_.item(slot.block, slot.offset);
-    const ItemHeader header = load_item_header(item);
-    if (!names_item(geometry_, header, state.generation, slot.offset) ||
-        header.place_hash != place_hash(hash) || !has_key(item, header, key)) {
+    const ItemWords words = load_item_words(item);
+    if (!names_item(geometry_, words, state.generation, slot.offset) ||
+        words.place_hash() != place_hash(hash) || !has_key(item, words, key)) {
         return false;
     }
     after_read();

@@ -49,6 +49,14 @@ enum ItemExtra : std::uint8_t {
     return static_cast<std::uint16_t>(offset);
 }
 
+// Where the tags of an item with these extras begin.
+[[nodiscard]] inline std::size_t item_tags_at(unsigned extras) noexcept {
+    // How many of the low four bits are set, for each value of them, a hexadecimal digit each.
+    constexpr std::uint64_t bits_set = 0x4332322132212110;
+    const std::size_t words = (bits_set >> (extras & 15) * 4 & 15) + (extras >> 4 & 1);
+    return item_header_bytes + words * word_bytes;
+}
+
 // What the first four words say; offsets are in bytes from the item's start. The lengths are as large as
 // their bits allow until fits_block() has bounded them.
 struct ItemHeader {
@@ -65,50 +73,74 @@ struct ItemHeader {
     std::uint8_t data_class = 0;
     std::uint8_t extras = 0;
 
-    [[nodiscard]] std::size_t tags_at() const noexcept {
-        // How many of the low four bits are set, for each value of them, a hexadecimal digit each.
-        constexpr std::uint64_t bits_set = 0x4332322132212110;
-        const std::size_t words = (bits_set >> (extras & 15) * 4 & 15) + (extras >> 4 & 1);
-        return item_header_bytes + words * word_bytes;
-    }
+    [[nodiscard]] std::size_t tags_at() const noexcept { return item_tags_at(extras); }
     [[nodiscard]] std::size_t key_at() const noexcept { return tags_at() + tag_count * sizeof(Tag); }
     [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length; }
     [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length; }
     [[nodiscard]] std::uint64_t units() const noexcept { return (bytes() + unit_bytes - 1) / unit_bytes; }
     [[nodiscard]] bool compressed() const noexcept { return (flags & entry_lz4) != 0; }
-    // Nothing but a key, a value and a lifetime without a refresh: no tags, stamp, flags or format.
-    [[nodiscard]] bool plain() const noexcept { return (tag_count | flags | format | extras) == 0; }
     // Of the entry that the item stands for.
     [[nodiscard]] std::size_t entry_bytes() const noexcept {
         return bytes() - tags_at() + entry_header_bytes;
     }
 };
 
+// The same four words as they lie: a reader looks at few of their fields, and unpacks them where it does.
+struct ItemWords {
+    std::uint64_t first = 0;
+    std::uint64_t second = 0;
+    std::uint64_t third = 0;
+    std::uint64_t received_at_ns = 0;
+
+    [[nodiscard]] std::uint32_t generation() const noexcept {
+        return static_cast<std::uint32_t>(first >> 32);
+    }
+    [[nodiscard]] std::uint32_t hard_ttl_ms() const noexcept { return static_cast<std::uint32_t>(first); }
+    [[nodiscard]] std::uint64_t place_hash() const noexcept { return second >> 16; }
+    [[nodiscard]] std::uint16_t offset() const noexcept { return static_cast<std::uint16_t>(second); }
+    [[nodiscard]] std::size_t key_length() const noexcept { return third >> 44; }
+    [[nodiscard]] std::size_t stored_length() const noexcept { return third >> 22 & item_stored_bytes_max; }
+    [[nodiscard]] std::size_t tag_count() const noexcept { return third >> 14 & 0xff; }
+    [[nodiscard]] unsigned extras() const noexcept { return static_cast<unsigned>(third & 63); }
+    [[nodiscard]] std::size_t tags_at() const noexcept { return item_tags_at(extras()); }
+    [[nodiscard]] std::size_t key_at() const noexcept { return tags_at() + tag_count() * sizeof(Tag); }
+    [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length(); }
+    [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length(); }
+    // Nothing but a key, a value and a lifetime without a refresh: no tags, stamp, flags or format.
+    [[nodiscard]] bool plain() const noexcept {
+        constexpr std::uint64_t all_but_lengths_and_class = 0x3fff3f;
+        return (third & (all_but_lengths_and_class & ~std::uint64_t{item_checksum})) == 0;
+    }
+    [[nodiscard]] ItemHeader header() const noexcept {
+        ItemHeader h;
+        h.generation = generation();
+        h.hard_ttl_ms = hard_ttl_ms();
+        h.place_hash = place_hash();
+        h.offset = offset();
+        h.key_length = static_cast<std::uint32_t>(key_length());
+        h.stored_length = static_cast<std::uint32_t>(stored_length());
+        h.tag_count = static_cast<std::uint8_t>(tag_count());
+        h.flags = static_cast<std::uint8_t>(third >> 10 & 15);
+        h.format = static_cast<std::uint8_t>(third >> 8 & 3);
+        h.data_class = static_cast<std::uint8_t>(third >> 6 & 3);
+        h.extras = static_cast<std::uint8_t>(extras());
+        h.received_at_ns = received_at_ns;
+        return h;
+    }
+};
+
+[[nodiscard]] inline ItemWords load_item_words(const Word* item) noexcept {
+    return {item[0].load(word_load_order), item[1].load(word_load_order), item[2].load(word_load_order),
+            item[3].load(word_load_order)};
+}
 [[nodiscard]] inline ItemHeader load_item_header(const Word* item) noexcept {
-    const std::uint64_t first = item[0].load(word_load_order);
-    const std::uint64_t second = item[1].load(word_load_order);
-    const std::uint64_t third = item[2].load(word_load_order);
-    ItemHeader h;
-    h.generation = static_cast<std::uint32_t>(first >> 32);
-    h.hard_ttl_ms = static_cast<std::uint32_t>(first);
-    h.place_hash = second >> 16;
-    h.offset = static_cast<std::uint16_t>(second);
-    h.key_length = static_cast<std::uint32_t>(third >> 44);
-    h.stored_length = static_cast<std::uint32_t>(third >> 22 & item_stored_bytes_max);
-    h.tag_count = static_cast<std::uint8_t>(third >> 14);
-    h.flags = static_cast<std::uint8_t>(third >> 10 & 15);
-    h.format = static_cast<std::uint8_t>(third >> 8 & 3);
-    h.data_class = static_cast<std::uint8_t>(third >> 6 & 3);
-    h.extras = static_cast<std::uint8_t>(third & 63);
-    h.received_at_ns = item[3].load(word_load_order);
-    return h;
+    return load_item_words(item).header();
 }
 
-// Does an item of this header fit the block that it lies in at `offset`?
+// Does an item of so many bytes fit the block that it lies in at `offset`?
 [[nodiscard]] inline bool fits_block(const Geometry& geometry, std::uint32_t offset,
-                                     const ItemHeader& header) noexcept {
-    return offset < geometry.units_per_block() &&
-           header.bytes() <= geometry.block_bytes - offset * unit_bytes;
+                                     std::size_t bytes) noexcept {
+    return offset < geometry.units_per_block() && bytes <= geometry.block_bytes - offset * unit_bytes;
 }
 // May a header be read at `offset`?
 [[nodiscard]] inline bool header_fits_block(const Geometry& geometry, std::uint32_t offset) noexcept {
@@ -117,16 +149,16 @@ struct ItemHeader {
 
 // Is it, by its header, the item of that generation and place? All that follows is then what a put() left,
 // as long as the block's generation stays.
-[[nodiscard]] inline bool names_item(const Geometry& geometry, const ItemHeader& header,
+[[nodiscard]] inline bool names_item(const Geometry& geometry, const ItemWords& words,
                                      std::uint32_t generation, std::uint32_t offset) noexcept {
-    return header.generation == generation && header.offset == offset_mark(offset) &&
-           fits_block(geometry, offset, header);
+    return words.generation() == generation && words.offset() == offset_mark(offset) &&
+           fits_block(geometry, offset, words.bytes());
 }
 
 // Has the item this key? Only after names_item().
-[[nodiscard]] inline bool has_key(const Word* item, const ItemHeader& header,
+[[nodiscard]] inline bool has_key(const Word* item, const ItemWords& words,
                                   std::span<const std::byte> key) noexcept {
-    return header.key_length == key.size() && equals_words(item + header.key_at() / word_bytes, key);
+    return words.key_length() == key.size() && equals_words(item + words.key_at() / word_bytes, key);
 }
 
 // Until when an item may be used, on the host's monotonic clock; UINT64_MAX: for ever.

@@ -223,7 +223,7 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
     const Index::ItemSlot slot = index_.find_item(header.place_hash, e.life, offset);
     if (slot.word == nullptr) return;
     bool expired = false;
-    if (fits_block(geometry_, offset, header)) {
+    if (fits_block(geometry_, offset, header.bytes())) {
         expired = item_expires_at_ns(blocks_.item(e.life.block, offset)) <= e.now_ns;
         if (!expired && e.keep == Keep::by_policy && keeps(e.policy, e.stream.queue, slot.seen.frequency) &&
             keep_item(e, slot, offset, header) != Kept::no) {

@@ -40,13 +40,13 @@ template <class Take>
     };
     // A recycled block looks like a damaged one: only the generation tells them apart.
     const auto refused = [&] { return changed() ? ReadResult::torn : ReadResult::other; };
-    const ItemHeader header = load_item_header(item);
-    if (!names_item(geometry, header, state.generation, slot.offset)) return refused();
+    const ItemWords words = load_item_words(item);
+    if (!names_item(geometry, words, state.generation, slot.offset)) return refused();
     if (wanted != nullptr &&
-        (header.place_hash != wanted->place_hash || !has_key(item, header, wanted->key))) {
+        (words.place_hash() != wanted->place_hash || !has_key(item, words, wanted->key))) {
         return refused();
     }
-    const ReadResult taken = take(item, header);
+    const ReadResult taken = take(item, words);
     return taken == ReadResult::other ? refused() : changed() ? ReadResult::torn : taken;
 }
 
@@ -95,22 +95,12 @@ inline void Segment::Impl::note_hit(Word& word, std::uint64_t seen) noexcept {
     if (frequency == 0 || hits % frequency_sampling == 0) Index::raise_frequency(word, seen);
 }
 
-// What get_value() does, with `reserve(bytes)` to say where the value goes.
+// Copies a value and its tags, with `reserve(bytes)` to say where the value goes.
 template <class Reserve>
-[[gnu::always_inline]] inline StatusCode Segment::Impl::find_value(const KeyHash& hash,
-                                                                   std::span<const std::byte> key,
-                                                                   std::span<Tag, max_entry_tags> tags,
-                                                                   Reserve&& reserve,
-                                                                   ValueRead& read) noexcept {
-    return find(hash, key, [&](const Word* item, const ItemHeader& header) noexcept {
-        return take_value(item, header, tags, reserve, read);
-    });
-}
-
-template <class Reserve>
-[[gnu::always_inline]] inline ReadResult take_value(const Word* item, const ItemHeader& header,
+[[gnu::always_inline]] inline ReadResult take_value(const Word* item, const ItemWords& words,
                                                     std::span<Tag, max_entry_tags> tags, Reserve&& reserve,
                                                     ValueRead& read) noexcept {
+    const ItemHeader header = words.header();
     load_item_fields(item, header, read.fields, read.raw_length);
     if (!plausible(header, read.raw_length)) return ReadResult::other;
     std::byte* to = reserve(header.stored_length);
@@ -123,6 +113,18 @@ template <class Reserve>
     read.tag_count = header.tag_count;
     read.stored = {to, header.stored_length};
     return ReadResult::whole;
+}
+
+// What get_value() does.
+template <class Reserve>
+[[gnu::always_inline]] inline StatusCode Segment::Impl::find_value(const KeyHash& hash,
+                                                                   std::span<const std::byte> key,
+                                                                   std::span<Tag, max_entry_tags> tags,
+                                                                   Reserve&& reserve,
+                                                                   ValueRead& read) noexcept {
+    return find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
+        return take_value(item, words, tags, reserve, read);
+    });
 }
 
 }  // namespace tiercache

@@ -46,7 +46,7 @@ struct Segment::Impl {
         std::span<const std::byte> key;
     };
     // Looks at the item that `slot` names, of the key that is wanted or of any, and has `take` copy what it
-    // needs of it: take(item, header), which answers whole, no_room, or other for what is no item after all.
+    // needs of it: take(item, words), which answers whole, no_room, or other for what is no item after all.
     // What was taken counts only when this answers whole.
     template <class Take>
     ReadResult read_item(const Slot& slot, const Wanted* wanted, Take&& take) const noexcept;

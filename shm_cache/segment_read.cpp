@@ -21,7 +21,8 @@ struct TakeEntry {
     std::span<std::byte>& entry;
     bool& unsealed;
 
-    ReadResult operator()(const Word* item, const ItemHeader& header) const noexcept {
+    ReadResult operator()(const Word* item, const ItemWords& words) const noexcept {
+        const ItemHeader header = words.header();
         EntryHead head;
         head.checksum = load_item_fields(item, header, head.fields, head.raw_length);
         if (!plausible(header, head.raw_length)) return ReadResult::other;

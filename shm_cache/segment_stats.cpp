@@ -78,7 +78,7 @@ void read_items(const Index& index, const BlockTable& blocks, const Geometry& ge
     index.for_each([&](const Slot& slot) {
         if (!header_fits_block(geometry, slot.offset)) return true;
         const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
-        if (!fits_block(geometry, slot.offset, header)) return true;
+        if (!fits_block(geometry, slot.offset, header.bytes())) return true;
         ++s.items;
         s.item_bytes += header.units() * unit_bytes;
         return true;

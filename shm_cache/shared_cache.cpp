@@ -66,11 +66,13 @@ bool decompress(const ValueRead& read, std::string& value) noexcept {
     }
 }
 
-// Nothing when the value is from the future, so would never grow old. The coarse clock lags, so a little
-// future is the past.
+// The coarse clock lags, so a little future is the past.
+constexpr std::uint64_t future_max_ns = 100 * coarse_error_ns;
+
+// Nothing when the value is from the future, so would never grow old.
 std::optional<std::uint64_t> age_ns(std::uint64_t received_at_ns) noexcept {
     const std::uint64_t now = monotonic_coarse_ns();
-    if (received_at_ns > now + 100 * coarse_error_ns) return std::nullopt;
+    if (received_at_ns > now + future_max_ns) return std::nullopt;
     return now > received_at_ns ? now - received_at_ns : 0;
 }
 
@@ -169,44 +171,65 @@ SharedCache::Look SharedCache::judge_and_count(const ValueRead& read, std::span<
 }
 
 // judge(), of a value that has nothing but a ttl.
-Hit SharedCache::judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept {
+[[gnu::always_inline]] inline Hit SharedCache::judge_plain(std::size_t size, std::uint64_t received_at_ns,
+                                                           std::uint32_t ttl) noexcept {
     if (ttl != ttl_never_ms) {
-        const std::optional<std::uint64_t> age = age_ns(received_at_ns);
-        if (!age || *age >= ttl * ns_per_ms) {
-            segment_.note(age ? Note::expired : Note::malformed);
-            return {};
-        }
+        // As judge() by its age, in one comparison: what is from the future has a huge one.
+        const std::uint64_t late_ns = monotonic_coarse_ns() - received_at_ns + future_max_ns;
+        if (late_ns < (ttl == 0 ? 0 : ttl * ns_per_ms + future_max_ns)) [[likely]]
+            return {Found::fresh, false, size, received_at_ns};
+        segment_.note(age_ns(received_at_ns) ? Note::expired : Note::malformed);
+        return {};
     }
     return {Found::fresh, false, size, received_at_ns};
 }
 
-// A value that has nothing but a ttl, as most have, is taken and judged without a ValueRead in between; any
-// other one is described in `read`, where there is nothing else.
+// take_value() out of line: keeps the code of a plain hit short.
+template <class Reserve>
+[[gnu::noinline]] ReadResult take_value_apart(const Word* item, const ItemWords& words, TagArray& tags,
+                                              const Reserve& reserve, ValueRead& read) noexcept {
+    return take_value(item, words, tags, reserve, read);
+}
+
+// What was found, where it is no plain value. Not a std::optional, which clears its two kilobytes first.
+struct SharedCache::Described {
+    Described() noexcept {}  // NOLINT(modernize-use-equals-default,cppcoreguidelines-pro-type-member-init)
+    bool there = false;
+    union {
+        ValueRead read;
+    };
+    TagArray tags;  // the first read.tag_count are set
+};
+
+// A value that has nothing but a ttl, as most have, is taken and judged in registers. Any other one goes
+// through `described`, which is made only then.
 template <class Reserve>
 [[gnu::always_inline]] inline StatusCode SharedCache::read(const KeyHash& hash, Key key, Reserve reserve,
-                                                           std::optional<ValueRead>& read,
-                                                           Hit& hit) noexcept {
+                                                           Described& described, Hit& hit) noexcept {
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
     std::uint32_t ttl = 0;
-    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): take_value() fills it
-    const auto take = [&](const Word* item, const ItemHeader& header) noexcept {
-        if (!header.plain()) [[unlikely]]
-            return take_value(item, header, tags, reserve, read.emplace());
-        std::byte* to = reserve(header.stored_length);
+    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
+        size = words.stored_length();
+        received_at_ns = words.received_at_ns;
+        ttl = words.hard_ttl_ms();
+        described.there = !words.plain();
+        if (described.there) [[unlikely]] {
+            return take_value_apart(item, words, described.tags, reserve,
+                                    *std::construct_at(&described.read));
+        }
+        std::byte* to = reserve(size);
         if (to == nullptr) return ReadResult::no_room;
-        read_bytes(item, header.value_at(), to, header.stored_length);
-        read.reset();  // of an earlier try
-        size = header.stored_length;
-        received_at_ns = header.received_at_ns;
-        ttl = header.hard_ttl_ms;
+        read_bytes(item, words.value_at(), to, size);
         return ReadResult::whole;
     };
     const StatusCode code = segment_.impl_->find(hash, key, take);
     if (code != StatusCode::ok) return code;
-    hit = !read ? judge_plain(size, received_at_ns, ttl)
-                : judge_and_count(*read, std::span(tags).first(read->tag_count), std::chrono::milliseconds(0))
-                      .hit;
+    hit = described.there
+              ? judge_and_count(described.read, std::span(described.tags).first(described.read.tag_count),
+                                std::chrono::milliseconds(0))
+                    .hit
+              : judge_plain(size, received_at_ns, ttl);
     return code;
 }
 
@@ -221,19 +244,21 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
 
 Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
     const Key bytes = bytes_of(key);
-    std::optional<ValueRead> found;
+    Described found;
     Hit hit;
     if (read(hash_key(bytes), bytes, room_in(value), found, hit) != StatusCode::ok) return {};
-    if (found && found->compressed() && hit.found != Found::nothing && !decompress(*found, value)) return {};
+    if (found.there && found.read.compressed() && hit.found != Found::nothing &&
+        !decompress(found.read, value))
+        return {};
     return hit;
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
     const Key bytes = bytes_of(key);
-    std::optional<ValueRead> found;
+    Described found;
     Hit hit;
     const StatusCode code = read(hash_key(bytes), bytes, room_in(buffer), found, hit);
-    if (code == StatusCode::ok && !(found && found->compressed())) [[likely]]
+    if (code == StatusCode::ok && !(found.there && found.read.compressed())) [[likely]]
         return hit;
     return code == StatusCode::ok || code == StatusCode::no_space ? get_by_string(key, buffer) : Hit{};
 }

@@ -261,9 +261,9 @@ class SharedCache {
     Look judge_and_count(const ValueRead& read, std::span<const Tag> tags,
                          std::chrono::milliseconds expired_for) noexcept;
     Hit judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept;
+    struct Described;
     template <class Reserve>
-    StatusCode read(const KeyHash& hash, Key key, Reserve reserve, std::optional<ValueRead>& read,
-                    Hit& hit) noexcept;
+    StatusCode read(const KeyHash& hash, Key key, Reserve reserve, Described& described, Hit& hit) noexcept;
     [[nodiscard]] Hit get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
