@@ -19,6 +19,8 @@ using tiercache::Result;
 using tiercache::SharedCache;
 using tiercache::Status;
 using tiercache::StatusCode;
+using tiercache::ValueView;
+using tiercache::ViewPin;
 using tiercache::c_abi::give;
 using tiercache::c_abi::guarded;
 using tiercache::c_abi::missing;
@@ -88,12 +90,17 @@ Status read_load_options(const tc_load_options* given, const SharedCache& cache,
     return Status();
 }
 
+ViewPin pin_of(const tc_view& view) noexcept {
+    return ViewPin::of({static_cast<tiercache::Word*>(view.pin), view.pin_forks});
+}
+
 tc_code show(const Hit& hit, tc_hit* to) noexcept {
     if (to != nullptr) {
-        *to = {hit.size, hit.found == Found::nothing ? 0 : hit.age().count(),
-               hit.found == Found::stale ? 1 : 0, hit.loaded ? 1 : 0, hit.found == Found::negative ? 1 : 0};
+        *to = {hit.size, hit.made_at_ns == 0 ? 0 : hit.age().count(), hit.found == Found::stale ? 1 : 0,
+               hit.loaded ? 1 : 0, hit.found == Found::negative ? 1 : 0};
     }
-    if (hit.found == Found::too_small) return TC_TOO_LARGE;
+    if (hit.found == Found::too_small || hit.found == Found::copy_only) return TC_TOO_LARGE;
+    if (hit.found == Found::all_views_held) return TC_BUSY;
     return hit ? TC_OK : TC_NOT_FOUND;
 }
 
@@ -154,6 +161,33 @@ tc_code tc_shared_get_value(tc_shared_cache* cache, const void* key, size_t key_
     const Hit found = cache->cache.get(text_of(key, key_size), (*value)->bytes);
     if (!found) (*value)->bytes.clear();
     return show(found, hit);
+}
+
+tc_code tc_shared_get_view(tc_shared_cache* cache, const void* key, size_t key_size, tc_view* view,
+                           tc_hit* hit) {
+    show({}, hit);
+    if (cache == nullptr || (key == nullptr && key_size > 0) || view == nullptr) return TC_INVALID_ARGUMENT;
+    tc_view_release(view);
+    ValueView found;
+    const tc_code code = show(cache->cache.get_view(text_of(key, key_size), found), hit);
+    if (code != TC_OK) return code;
+    const ViewPin::Words pin = found.pin().detach();
+    *view = {found.stored.data(), found.stored.size(), pin.word, pin.forks};
+    return TC_OK;
+}
+
+int tc_view_held(const tc_view* view) {
+    if (view == nullptr) return 0;
+    ViewPin pin = pin_of(*view);
+    const bool held = pin.held();
+    (void)pin.detach();
+    return held ? 1 : 0;
+}
+
+void tc_view_release(tc_view* view) {
+    if (view == nullptr) return;
+    pin_of(*view).release();
+    *view = tc_view TC_VIEW_INIT;
 }
 
 const void* tc_value_data(const tc_value* value) { return value == nullptr ? nullptr : value->bytes.data(); }

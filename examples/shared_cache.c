@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
     tc_load_options options = TC_LOAD_OPTIONS_INIT;
     tc_shared_cache* cache = NULL;
     tc_value* value = NULL;
+    tc_view view = TC_VIEW_INIT;
     tc_status* status;
     tc_hit hit;
     int computed = 0, round, failed;
@@ -38,6 +39,10 @@ int main(int argc, char** argv) {
                    hit.is_loaded ? "computed" : "cached");
         }
         if (round == 1) tc_shared_invalidate(cache, "prices");
+    }
+    if (status == NULL && tc_shared_get_view(cache, key, sizeof(key) - 1, &view, NULL) == TC_OK) {
+        printf("price %.*s, seen where it lies\n", (int)view.size, (const char*)view.data);
+        tc_view_release(&view);
     }
     if (status == NULL) {
         printf("computed %d times\n", computed);

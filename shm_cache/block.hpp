@@ -62,6 +62,11 @@ struct Stream {
 
 enum class BlockPhase : std::uint8_t { invalid = 0, free = 1, open = 2, sealed = 3, reclaiming = 4 };
 
+// A pin that was set while the block is in one of these was seen, or will be, by its reclaimer.
+[[nodiscard]] constexpr bool may_be_pinned(BlockPhase phase) noexcept {
+    return phase == BlockPhase::open || phase == BlockPhase::sealed;
+}
+
 struct BlockState {
     std::uint32_t generation = 0;
     BlockPhase phase = BlockPhase::invalid;
@@ -170,6 +175,11 @@ class BlockTable {
     // May `units` more be kept of this block, if all that is kept is at most `units_max`?
     bool keep_units(std::uint32_t block, std::uint64_t units, std::uint64_t units_max) noexcept;
 
+    // The block that an item lies in.
+    [[nodiscard]] std::uint32_t block_of(const Word* item) const noexcept {
+        const auto at = reinterpret_cast<const std::byte*>(item) - blocks_;
+        return static_cast<std::uint32_t>(static_cast<std::uint64_t>(at) / block_bytes_);
+    }
     // `offset` may be anything; the item must still pass fits_block() before more than its header is read.
     [[nodiscard]] Word* item(std::uint32_t block, std::uint32_t offset) const noexcept {
         return reinterpret_cast<Word*>(blocks_ + block * block_bytes_ + offset * unit_bytes);

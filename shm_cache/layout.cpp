@@ -17,7 +17,7 @@ namespace tiercache {
 namespace {
 
 constexpr std::uint64_t segment_magic = 0x4d47455352454954;  // "TIERSEGM"
-constexpr std::uint32_t segment_layout_version = 3;
+constexpr std::uint32_t segment_layout_version = 4;
 constexpr std::size_t segment_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t item_bytes_mean_min = 32;
 constexpr std::size_t page_bytes = 4096;
@@ -36,7 +36,7 @@ std::uint32_t statistics_records_for(const Geometry& g) noexcept {
 // Fills in the offsets. No overflow: every factor is bounded before the call.
 void place(Geometry& g) noexcept {
     const std::uint64_t bitmap_bytes = round_up(g.units_per_block(), 64) / 8;
-    g.process_slots_at = round_up(sizeof(SegmentHeader), process_slot_bytes);
+    g.process_slots_at = round_up(sizeof(SegmentHeader), cache_line_bytes);
     const std::uint64_t slots = g.process_slots + 1ULL;
     g.statistics_at = round_up(g.process_slots_at + slots * process_slot_bytes, cache_line_bytes);
     g.statistics_records = statistics_records_for(g);
@@ -119,7 +119,7 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     g.lease_count = lease_count_for(options.size_bytes);
     g.clock_slots = options.clock_slots;
     if (fit == Fit::fewer_process_slots) {
-        const std::uint64_t affordable = options.size_bytes / 16 / (2 * process_slot_bytes);
+        const std::uint64_t affordable = options.size_bytes / 16 / process_slot_bytes;
         g.process_slots = static_cast<std::uint32_t>(
             std::min<std::uint64_t>(g.process_slots, std::max<std::uint64_t>(process_slots_min, affordable)));
     }

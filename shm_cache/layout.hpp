@@ -41,7 +41,7 @@ inline constexpr std::uint32_t block_count_min = 4;
 inline constexpr std::uint32_t block_count_max = 1U << 14;  // 14 bits of block number in an index slot
 
 inline constexpr std::size_t slots_per_bucket = 7;
-inline constexpr std::size_t process_slot_bytes = 128;
+inline constexpr std::size_t process_slot_bytes = 256;
 inline constexpr std::size_t statistics_record_bytes = 448;
 inline constexpr std::size_t statistics_shared_bytes = 1536;  // once
 inline constexpr std::size_t block_record_bytes = 32;

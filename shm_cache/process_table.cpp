@@ -20,9 +20,14 @@ constexpr std::uint64_t claim_interval_ns = 1'000'000'000;
 std::mutex memberships_mutex;
 Membership* memberships = nullptr;
 
+// Counted by the child; a view pin that is of another number is another process's.
+std::atomic<std::uint32_t> forks{0};
+
 void before_fork() { memberships_mutex.lock(); }
 void after_fork_in_parent() { memberships_mutex.unlock(); }
 void after_fork_in_child() {
+    // Relaxed: the child has one thread.
+    forks.fetch_add(1, std::memory_order_relaxed);
     for (Membership* m = memberships; m != nullptr; m = m->next) {
         m->lock_file->reopen_after_fork();
         m->slot.store(Membership::none, std::memory_order_relaxed);
@@ -38,9 +43,14 @@ constexpr std::uint32_t incarnation_of(std::uint64_t identity) noexcept {
 }
 constexpr bool taken(std::uint64_t identity) noexcept { return static_cast<std::uint32_t>(identity) != 0; }
 
+void drop_pins(ProcessSlot& slot) noexcept {
+    for (Word& pin : slot.pins) pin.store(0, std::memory_order_relaxed);
+    for (Word& view : slot.views) view.store(0, std::memory_order_relaxed);
+}
+
 // A new life in a slot whose last holder is gone.
 void reset(ProcessSlot& slot) noexcept {
-    for (Word& pin : slot.pins) pin.store(0, std::memory_order_relaxed);
+    drop_pins(slot);
     const std::uint32_t incarnation = incarnation_of(slot.identity.load(std::memory_order_relaxed)) + 1;
     // Sequentially consistent: a reclaimer that still sees nobody here looked before any pin of this life.
     slot.identity.store(make_identity(incarnation, static_cast<std::uint32_t>(getpid())),
@@ -49,7 +59,7 @@ void reset(ProcessSlot& slot) noexcept {
 
 // The holder is going, or is dead and the caller holds its lock.
 void vacate(ProcessSlot& slot) noexcept {
-    for (Word& pin : slot.pins) pin.store(0, std::memory_order_relaxed);
+    drop_pins(slot);
     const std::uint32_t incarnation = incarnation_of(slot.identity.load(std::memory_order_relaxed));
     slot.identity.store(make_identity(incarnation, 0), std::memory_order_release);
 }
@@ -64,10 +74,10 @@ ProcessSlot* slots_of(std::byte* memory, const Geometry& geometry) noexcept {
 
 Membership::Membership(std::optional<LockFile> file, std::int32_t first_slot) noexcept
     : slot(first_slot), lock_file(std::move(file)) {
-    if (!lock_file) return;
     static std::once_flag fork_handlers;
     std::call_once(fork_handlers,
                    [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
+    if (!lock_file) return;
     const std::lock_guard guard(memberships_mutex);
     next = memberships;
     memberships = this;
@@ -105,6 +115,7 @@ ProcessTable::ProcessTable(std::byte* memory, const Geometry& geometry,
                            std::unique_ptr<Membership> membership) noexcept
     : slots_(slots_of(memory, geometry)),
       count_(geometry.process_slots + 1),
+      views_max_(views_max(geometry.block_count)),
       statistics_(memory, geometry),
       membership_(std::move(membership)) {}
 
@@ -160,9 +171,8 @@ ProcessTable::Holders ProcessTable::holders_in(const ProcessSlot* slots, std::ui
         // Relaxed: numbers for people.
         if (!taken(slots[i].identity.load(std::memory_order_relaxed))) continue;
         ++holders.processes;
-        for (const Word& word : slots[i].pins) {
-            holders.pins += word.load(std::memory_order_relaxed) != 0 ? 1 : 0;
-        }
+        for (const Word& word : slots[i].pins) holders.pins += word.load(std::memory_order_relaxed) != 0;
+        for (const Word& word : slots[i].views) holders.pins += word.load(std::memory_order_relaxed) != 0;
     }
     return holders;
 }
@@ -190,6 +200,26 @@ std::optional<Pin> ProcessTable::pin(BlockLife life) noexcept {
     return std::nullopt;
 }
 
+ViewPin::ViewPin(Word* word) noexcept : word_(word), forks_(forks.load(std::memory_order_relaxed)) {}
+
+bool ViewPin::held() const noexcept {
+    return word_ != nullptr && forks_ == forks.load(std::memory_order_relaxed);
+}
+
+std::optional<ViewPin> ProcessTable::pin_view(BlockLife life) noexcept {
+    ProcessSlot* slot = own_slot();
+    if (slot == nullptr) return std::nullopt;
+    for (Word& word : std::span(slot->views).first(views_max_)) {
+        std::uint64_t expected = 0;
+        if (word.load(std::memory_order_relaxed) != 0) continue;
+        // Sequentially consistent: the pin comes before the second look at the block's state.
+        if (word.compare_exchange_strong(expected, life.pack(), std::memory_order_seq_cst)) {
+            return ViewPin(&word);
+        }
+    }
+    return std::nullopt;
+}
+
 bool ProcessTable::alive(std::uint32_t slot) noexcept {
     if (!membership_->lock_file) return true;
     if (static_cast<std::int32_t>(slot) == membership_->slot.load(std::memory_order_relaxed)) return true;
@@ -208,6 +238,7 @@ bool ProcessTable::pinned(BlockLife life) noexcept {
         if (!taken(slot.identity.load(std::memory_order_seq_cst))) continue;
         bool here = false;
         for (const Word& word : slot.pins) here |= word.load(std::memory_order_seq_cst) == life.pack();
+        for (const Word& word : slot.views) here |= word.load(std::memory_order_seq_cst) == life.pack();
         if (!here) continue;
         if (alive(i)) {
             found = true;

@@ -11,12 +11,14 @@
 //   reclaimer:  state := RECLAIMING   then  a live pin of this life of it?    then back to SEALED
 //
 // So a writer that was stopped before it wrote can't write into a block that was recycled meanwhile. Pins of
-// the dead count for nothing.
+// the dead count for nothing. Those who look at a value where it lies pin its block in the same way, in words
+// of their own: however many views a process holds, its writers have theirs.
 //
 // What a process counts goes to its slot's record in the statistics; whoever has no slot counts in the first
 // record, where it is not alone.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -27,15 +29,19 @@
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lock_file.hpp"
 #include "shm_cache/statistics.hpp"
+#include "shm_cache/view_pin.hpp"
 #include "shm_cache/words.hpp"
 
 namespace tiercache {
 
 inline constexpr std::size_t pins_per_process = 15;
+inline constexpr std::size_t views_per_process = 16;
+
 struct ProcessSlot {
     // {incarnation 32, process id 32}; the id is 0 while nobody has the slot, and is there to be looked at.
     Word identity;
     std::array<Word, pins_per_process> pins;
+    std::array<Word, views_per_process> views;
 };
 static_assert(sizeof(ProcessSlot) == process_slot_bytes);
 
@@ -94,6 +100,13 @@ class ProcessTable {
     // Nothing when this process has no slot, or more threads than pins are stopped in the middle of a put().
     [[nodiscard]] std::optional<Pin> pin(BlockLife life) noexcept;
 
+    // A pin for a reader. Nothing when this process has no slot, or views_max() of them already.
+    [[nodiscard]] std::optional<ViewPin> pin_view(BlockLife life) noexcept;
+    // A process's views leave three quarters of the blocks to reclamation.
+    [[nodiscard]] static constexpr std::uint32_t views_max(std::uint32_t block_count) noexcept {
+        return std::clamp<std::uint32_t>(block_count / 4, 1, views_per_process);
+    }
+
     // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
     [[nodiscard]] bool pinned(BlockLife life) noexcept;
 
@@ -102,11 +115,13 @@ class ProcessTable {
     void for_each_pin(Visit visit) noexcept {
         for (std::uint32_t i = 0; i < count_; ++i) {
             if (!in_use(i)) continue;
-            std::array<std::uint64_t, pins_per_process> held{};
+            std::array<std::uint64_t, pins_per_process + views_per_process> held{};
             bool any = false;
-            for (std::size_t p = 0; p < pins_per_process; ++p) {
+            for (std::size_t p = 0; p < held.size(); ++p) {
+                const Word& word =
+                    p < pins_per_process ? slots_[i].pins[p] : slots_[i].views[p - pins_per_process];
                 // Relaxed: a hint; pinned() is what counts.
-                held[p] = slots_[i].pins[p].load(std::memory_order_relaxed);
+                held[p] = word.load(std::memory_order_relaxed);
                 any |= held[p] != 0;
             }
             if (!any || !alive(i)) continue;
@@ -135,6 +150,7 @@ class ProcessTable {
 
     ProcessSlot* slots_ = nullptr;
     std::uint32_t count_ = 0;
+    std::uint32_t views_max_ = 0;
     Statistics statistics_;
     std::unique_ptr<Membership> membership_;
 };

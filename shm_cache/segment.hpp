@@ -17,12 +17,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "shm_cache/entry.hpp"
 #include "shm_cache/hash.hpp"
 #include "shm_cache/segment_stats.hpp"
 #include "shm_cache/status.hpp"
+#include "shm_cache/view_pin.hpp"
 
 namespace tiercache {
 
@@ -53,6 +55,35 @@ struct ValueRead {
     std::span<std::byte> stored;  // in the caller's target; compressed when fields.flags has entry_lz4
 
     [[nodiscard]] bool compressed() const noexcept { return (fields.flags & entry_lz4) != 0; }
+};
+
+// A value where it lies in the segment, and the promise that it stays there unchanged for as long as this
+// object holds it, whatever becomes of its key. Hold it for as long as reading takes, not longer: a process
+// has few of them (get_view()), and the block that it pins is not reused meanwhile; writers and reclamation
+// go around it. May be moved, and released by any thread. It must not outlive its Segment. A forked child has
+// nothing in its copy of a view: held() is false there, and the bytes may change. When its process dies, the
+// pin is taken back.
+class ValueView {
+ public:
+    EntryFields fields;
+    std::uint32_t raw_length = 0;  // of the value, decompressed
+    std::size_t tag_count = 0;
+    std::span<const std::byte> stored;  // in the segment; compressed when fields.flags has entry_lz4
+
+    [[nodiscard]] bool compressed() const noexcept { return (fields.flags & entry_lz4) != 0; }
+    [[nodiscard]] bool held() const noexcept { return pin_.held(); }
+    [[nodiscard]] std::string_view text() const noexcept {
+        return {reinterpret_cast<const char*>(stored.data()), stored.size()};
+    }
+    void release() noexcept {
+        stored = {};
+        pin_.release();
+    }
+    // For those who make a view, or keep its pin in another form as the C ABI does.
+    [[nodiscard]] ViewPin& pin() noexcept { return pin_; }
+
+ private:
+    ViewPin pin_;
 };
 
 class LeaseTable;
@@ -105,6 +136,13 @@ class Segment {
     [[nodiscard]] StatusCode get_value(const KeyHash& hash, std::span<const std::byte> key,
                                        std::span<Tag, max_entry_tags> tags, std::span<std::byte> buffer,
                                        ValueRead& read) noexcept;
+
+    // The same without a copy: `view` shows the value where it lies and holds it there; what it held before
+    // is released. The tags are copied, to the front of `tags`. Errors, and then nothing is held: not_found;
+    // busy (this process holds all the views it may, stats().views_per_process, or has no process slot):
+    // get_value() has the value. Costs two locked instructions more than get_value(), and no copy.
+    [[nodiscard]] StatusCode get_view(const KeyHash& hash, std::span<const std::byte> key,
+                                      std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept;
 
     // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
     // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is

@@ -15,7 +15,8 @@
 namespace tiercache {
 
 // `whole`: it is what a put() left there. `torn`: its block was recycled meanwhile. `other`: no such item.
-enum class ReadResult { whole, torn, other, no_room };
+// `no_pin`: this process holds all the views it may. `copy_only`: it can't be viewed.
+enum class ReadResult { whole, torn, other, no_room, no_pin, copy_only };
 
 struct Segment::Impl {
     Impl(std::byte* base, const Geometry& g, ProcessTable table)
@@ -46,8 +47,8 @@ struct Segment::Impl {
         std::span<const std::byte> key;
     };
     // Looks at the item that `slot` names, of the key that is wanted or of any, and has `take` copy what it
-    // needs of it: take(item, words), which answers whole, no_room, or other for what is no item after all.
-    // What was taken counts only when this answers whole.
+    // needs of it: take(item, words), which answers other for what is no item after all. What was taken
+    // counts only when this answers whole.
     template <class Take>
     ReadResult read_item(const Slot& slot, const Wanted* wanted, Take&& take) const noexcept;
     // The same for the item that the index has of a key; counts hits and misses.
@@ -58,6 +59,9 @@ struct Segment::Impl {
     template <class Reserve>
     StatusCode find_value(const KeyHash& hash, std::span<const std::byte> key,
                           std::span<Tag, max_entry_tags> tags, Reserve&& reserve, ValueRead& read) noexcept;
+    // What get_view() does; values that are stored compressed only where that is allowed.
+    StatusCode find_view(const KeyHash& hash, std::span<const std::byte> key,
+                         std::span<Tag, max_entry_tags> tags, bool compressed_too, ValueView& view) noexcept;
     // Counts a miss and says what its caller is told.
     StatusCode missed(ReadResult result) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;

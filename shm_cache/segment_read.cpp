@@ -5,10 +5,22 @@
 namespace tiercache {
 
 StatusCode Segment::Impl::missed(ReadResult result) noexcept {
-    processes.count(result == ReadResult::torn      ? Counter::misses_torn
-                    : result == ReadResult::no_room ? Counter::misses_no_room
-                                                    : Counter::misses_absent);
-    return result == ReadResult::no_room ? StatusCode::no_space : StatusCode::not_found;
+    switch (result) {
+        // Not counted: the copying read that follows is.
+        case ReadResult::no_pin:
+            return StatusCode::busy;
+        case ReadResult::copy_only:
+            return StatusCode::too_large;
+        case ReadResult::no_room:
+            processes.count(Counter::misses_no_room);
+            return StatusCode::no_space;
+        case ReadResult::torn:
+            processes.count(Counter::misses_torn);
+            return StatusCode::not_found;
+        default:
+            processes.count(Counter::misses_absent);
+            return StatusCode::not_found;
+    }
 }
 
 // ---- whole entries ---------------------------------------------------------------------------------
@@ -80,6 +92,41 @@ StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> ke
         return bytes <= buffer.size() ? buffer.data() : nullptr;
     };
     return impl_->find_value(hash, key, tags, reserve, read);
+}
+
+// ---- values where they lie -------------------------------------------------------------------------
+
+// The pin is held before the block's generation is looked at for the last time: what was read until then is
+// of this life of the block, and stays.
+StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::byte> key,
+                                    std::span<Tag, max_entry_tags> tags, bool compressed_too,
+                                    ValueView& view) noexcept {
+    view.release();
+    return find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
+        view.release();  // of an earlier try
+        const ItemHeader header = words.header();
+        load_item_fields(item, header, view.fields, view.raw_length);
+        if (!plausible(header, view.raw_length)) return ReadResult::other;
+        if (header.compressed() && !compressed_too) return ReadResult::copy_only;
+        const BlockLife life{blocks.block_of(item), header.generation};
+        std::optional<ViewPin> pin = processes.pin_view(life);
+        if (!pin) return ReadResult::no_pin;
+        const BlockState state = blocks.state_after_pin(life.block);
+        if (state.generation != life.generation || !may_be_pinned(state.phase)) return ReadResult::torn;
+        if (header.tag_count > 0) {
+            read_bytes(item, header.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
+                       header.tag_count * sizeof(Tag));
+        }
+        view.tag_count = header.tag_count;
+        view.stored = {reinterpret_cast<const std::byte*>(item) + header.value_at(), header.stored_length};
+        view.pin() = *std::move(pin);
+        return ReadResult::whole;
+    });
+}
+
+StatusCode Segment::get_view(const KeyHash& hash, std::span<const std::byte> key,
+                             std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept {
+    return impl_->find_view(hash, key, tags, true, view);
 }
 
 }  // namespace tiercache

@@ -96,6 +96,7 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
     s.index_slots = geometry.bucket_count * slots_per_bucket;
     s.process_slots = geometry.process_slots;
     s.largest_entry_bytes = entry_bytes_max(geometry);
+    s.views_per_process = ProcessTable::views_max(geometry.block_count);
     const std::uint64_t filled_bytes = read_blocks(blocks, s);
     read_items(index, blocks, geometry, s);
     s.dead_bytes = filled_bytes > s.item_bytes ? filled_bytes - s.item_bytes : 0;

@@ -276,6 +276,20 @@ Hit SharedCache::get_by_string(std::string_view key, std::span<std::byte> buffer
     return hit;
 }
 
+Hit SharedCache::get_view(std::string_view key, ValueView& view) noexcept {
+    const Key bytes = bytes_of(key);
+    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_view() fills it
+    const StatusCode code = segment_.impl_->find_view(hash_key(bytes), bytes, tags, false, view);
+    if (code == StatusCode::busy) return {Found::all_views_held};
+    if (code == StatusCode::too_large) return {Found::copy_only};
+    if (code != StatusCode::ok) return {};
+    const ValueRead read{view.fields, view.raw_length, view.tag_count, {}};
+    const Hit hit =
+        judge_and_count(read, std::span(tags).first(view.tag_count), std::chrono::milliseconds(0)).hit;
+    if (!hit) view.release();
+    return hit;
+}
+
 std::optional<std::string> SharedCache::get(std::string_view key) {
     std::string value;
     if (!get(key, value)) return std::nullopt;

@@ -126,6 +126,9 @@ enum class Found : unsigned char {
     stale,      // a refresh is due, or loading failed (stale_if_error)
     negative,   // it is remembered that there is no such thing
     too_small,  // there is a value, of `size` bytes, and the caller's buffer is smaller
+    // Of get_view() only: what there is, if anything, get() tells.
+    all_views_held,  // by this process; or it has no process slot
+    copy_only,       // a compressed value
 };
 
 struct Hit {
@@ -164,6 +167,13 @@ class SharedCache {
     [[nodiscard]] Hit get(std::string_view key, std::string& value) noexcept;
     // Into a buffer of the caller. Never allocates, but for compressed values.
     [[nodiscard]] Hit get(std::string_view key, std::span<std::byte> buffer) noexcept;
+    // Without a copy: view.text() is the value where it lies in the shared memory, and stays as it is until
+    // `view` is released, used again or gone, whatever happens to the key. For large values, or those of
+    // which little is read. A process may hold 16 views at once, fewer in a small segment
+    // (SegmentStats::views_per_process); when it does, all_views_held, and get() has the value. What is held
+    // can't be evicted: hold a view for as long as reading takes. It must be gone before the SharedCache is,
+    // and is nobody's in a forked child (ValueView).
+    [[nodiscard]] Hit get_view(std::string_view key, ValueView& view) noexcept;
     // The shortest form.
     [[nodiscard]] std::optional<std::string> get(std::string_view key);
 

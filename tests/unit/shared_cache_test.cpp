@@ -217,6 +217,53 @@ TEST_F(SharedCacheTest, ClearAndForEach) {
     EXPECT_EQ(found("a"), Found::nothing);
 }
 
+TEST_F(SharedCacheTest, AViewIsJudgedAsACopyIs) {
+    ASSERT_TRUE(cache_.put("a", "value", {.ttl = 1h, .tags = {"x"}}).ok());
+    ASSERT_TRUE(cache_.put("short", "v", {.ttl = 1ms}).ok());
+    ASSERT_TRUE(cache_.put("soft", "v", {.ttl = 1h, .soft_ttl = 1ms}).ok());
+    ASSERT_TRUE(cache_.put_negative("none").ok());
+    sleep_for(20ms);
+    ValueView view;
+    const Hit hit = cache_.get_view("a", view);
+    EXPECT_EQ(hit.found, Found::fresh);
+    EXPECT_EQ(hit.size, 5U);
+    EXPECT_EQ(view.text(), "value");
+    ValueView other;
+    EXPECT_EQ(cache_.get_view("soft", other).found, Found::stale);
+    EXPECT_EQ(other.text(), "v");
+    for (const auto& [key, found] : {std::pair("short", Found::nothing), {"none", Found::negative}}) {
+        EXPECT_EQ(cache_.get_view(key, other).found, found);
+        EXPECT_FALSE(other.held());
+    }
+    cache_.invalidate("x");
+    EXPECT_EQ(cache_.get_view("a", other).found, Found::nothing);
+    EXPECT_FALSE(other.held());
+    // What was there when it was looked at stays in view.
+    cache_.clear();
+    EXPECT_EQ(view.text(), "value");
+    EXPECT_EQ(cache_.stats().pins, 1U);
+    view.release();
+    EXPECT_EQ(cache_.stats().pins, 0U);
+    EXPECT_EQ(view.text(), "");
+}
+
+TEST_F(SharedCacheTest, WhatCannotBeViewedIsSaidSo) {
+    ASSERT_TRUE(cache_.put("packed", std::string(5000, 'p'), {.compress = true}).ok());
+    ASSERT_TRUE(cache_.put("a", "value").ok());
+    ValueView packed;
+    EXPECT_EQ(cache_.get_view("packed", packed).found, Found::copy_only);
+    EXPECT_FALSE(packed.held());
+    std::vector<ValueView> views(cache_.stats().views_per_process);
+    for (ValueView& view : views) ASSERT_TRUE(cache_.get_view("a", view));
+    ValueView more;
+    EXPECT_EQ(cache_.get_view("a", more).found, Found::all_views_held);
+    EXPECT_EQ(cache_.get("a"), "value");
+    // A view that is used again gives back what it held.
+    EXPECT_TRUE(cache_.get_view("a", views[0]));
+    EXPECT_EQ(cache_.stats().misses, 0U);
+    EXPECT_EQ(cache_.stats().hits, views.size() + 2);
+}
+
 // ---- loading -------------------------------------------------------------------------------------
 
 class SharedCacheLoadTest : public SharedCacheTest {

@@ -25,7 +25,7 @@
  * alone, so that a hit allocates nothing; what sets up, writes or loads returns a tc_status.
  *
  * Threads: a tc_shared_cache may be used by any number of threads at once, and by a forked child; a
- * tc_value by one at a time.
+ * tc_value and a tc_view by one at a time.
  */
 #ifndef TIERCACHE_SHARED_CACHE_H
 #define TIERCACHE_SHARED_CACHE_H
@@ -72,6 +72,30 @@ TC_API tc_code tc_shared_get(tc_shared_cache* cache, const void* key, size_t key
 /* The same into a tc_value: `*value` is one of an earlier call, or NULL. */
 TC_API tc_code tc_shared_get_value(tc_shared_cache* cache, const void* key, size_t key_size, tc_value** value,
                                    tc_hit* hit);
+
+/* A value where it lies in the shared memory. Begin with TC_VIEW_INIT; only `data` and `size` are to be read,
+ * and the struct is not to be copied. */
+typedef struct tc_view {
+    const void* data;
+    size_t size;
+    void* pin;
+    uint32_t pin_forks;
+} tc_view;
+#define TC_VIEW_INIT \
+    { NULL, 0, NULL, 0 }
+
+/* Shows the value of `key` in `view` without a copy; what the view held before is released. The bytes stay as
+ * they are until tc_view_release(), whatever happens to the key, and can't be evicted: hold a view for as
+ * long as reading takes. Release it before tc_shared_close(). TC_OK; TC_NOT_FOUND; TC_INVALID_ARGUMENT.
+ * TC_BUSY: this process holds all the views it may (16, fewer in a small segment), or has no process slot;
+ * TC_TOO_LARGE: the value is compressed; then tc_shared_get_value() has it. `hit` may be NULL.
+ *
+ * A view may be released by any thread. A forked child has nothing in its copy of one: tc_view_held() is 0
+ * there, and the bytes may change. The view of a process that died is taken back. */
+TC_API tc_code tc_shared_get_view(tc_shared_cache* cache, const void* key, size_t key_size, tc_view* view,
+                                  tc_hit* hit);
+TC_API int tc_view_held(const tc_view* view);
+TC_API void tc_view_release(tc_view* view); /* NULL is allowed, and one that holds nothing */
 
 TC_API const void* tc_value_data(const tc_value* value); /* NULL for NULL */
 TC_API size_t tc_value_size(const tc_value* value);

@@ -1,0 +1,292 @@
+// Views: a value read where it lies stays there for as long as it is held, by a process that is alive, and no
+// longer.
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "shm_cache/process_table.hpp"
+#include "shm_cache/shared_memory.hpp"
+#include "tests/unit/child_process.hpp"
+#include "tests/unit/segment_inside.hpp"
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+
+class ViewTest : public ::testing::Test {
+ public:
+    ViewTest() : segment_(Segment::create(name_, tiny_segment()).value()) {}
+
+    static StatusCode view_of(Segment& segment, std::uint64_t key, ValueView& view) {
+        std::array<Tag, max_entry_tags> tags{};
+        const Bytes bytes = key_of(key);
+        return segment.get_view(hash_key(bytes), bytes, tags, view);
+    }
+    static bool whole(const ValueView& view, std::uint64_t key, std::uint64_t sequence, std::size_t length) {
+        return std::ranges::equal(view.stored, payload_of(key, sequence, length));
+    }
+    // Puts until every block was reclaimed several times over, but those that are pinned.
+    void evict_everything() {
+        const std::uint64_t until = segment_.stats().reclaimed_blocks + 3 * segment_.stats().block_count;
+        for (int i = 0; segment_.stats().reclaimed_blocks < until; ++i) {
+            ASSERT_LT(i, 100'000);
+            ASSERT_TRUE(segment_.put(oracle_entry(next_key_, next_key_, 300)).ok());
+            ++next_key_;
+        }
+    }
+
+    SegmentName name_;
+    Segment segment_;
+    std::uint64_t next_key_ = 1'000'000;
+};
+
+TEST_F(ViewTest, AValueIsSeenWhereItLies) {
+    EntryFields fields;
+    fields.stamp = 7;
+    const std::vector<Tag> tags = {3, 4};
+    const Bytes key = key_of(1);
+    ASSERT_TRUE(segment_.put(entry_of(key, payload_of(1, 2, 100), fields, tags)).ok());
+    std::array<Tag, max_entry_tags> tags_out{};
+    ValueView view;
+    EXPECT_FALSE(view.held());
+    ASSERT_EQ(segment_.get_view(hash_key(key), key, tags_out, view), StatusCode::ok);
+    EXPECT_TRUE(view.held());
+    EXPECT_TRUE(whole(view, 1, 2, 100));
+    EXPECT_EQ(view.fields.stamp, 7U);
+    EXPECT_EQ(view.raw_length, 100U);
+    ASSERT_EQ(view.tag_count, 2U);
+    EXPECT_EQ(tags_out[1], 4U);
+    // It is the entry of that moment: what is put meanwhile lies elsewhere.
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 3, 100)).ok());
+    EXPECT_TRUE(whole(view, 1, 2, 100));
+    EXPECT_EQ(view_of(segment_, 2, view), StatusCode::not_found);
+    EXPECT_FALSE(view.held());
+}
+
+TEST_F(ViewTest, WhatIsHeldStaysAndWhatIsReleasedGoes) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    ValueView view;
+    ASSERT_EQ(view_of(segment_, 1, view), StatusCode::ok);
+    evict_everything();
+    EXPECT_TRUE(whole(view, 1, 1, 500));
+    const std::span<const std::byte> there = view.stored;
+    view.release();
+    EXPECT_FALSE(view.held());
+    evict_everything();
+    EXPECT_FALSE(std::ranges::equal(there, payload_of(1, 1, 500)));
+    EXPECT_TRUE(look_up(segment_, 1).ok);
+}
+
+TEST_F(ViewTest, AMovedViewHoldsOnce) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    ValueView first;
+    ASSERT_EQ(view_of(segment_, 1, first), StatusCode::ok);
+    ValueView second(std::move(first));
+    EXPECT_TRUE(second.held());
+    {
+        ValueView third;
+        third = std::move(second);
+        EXPECT_TRUE(third.held());
+        evict_everything();
+        EXPECT_TRUE(whole(third, 1, 1, 500));
+        second = std::move(third);
+    }
+    evict_everything();
+    EXPECT_TRUE(whole(second, 1, 1, 500));
+}
+
+TEST_F(ViewTest, TheyAreBoundedAndWritersHaveTheirOwnPins) {
+    const SegmentStats at_first = segment_.stats();
+    ASSERT_EQ(at_first.views_per_process, at_first.block_count / 4);
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 50)).ok());
+    std::vector<ValueView> views(at_first.views_per_process);
+    for (ValueView& view : views) ASSERT_EQ(view_of(segment_, 1, view), StatusCode::ok);
+    EXPECT_EQ(segment_.stats().pins, views.size());
+    ValueView more;
+    EXPECT_EQ(view_of(segment_, 1, more), StatusCode::busy);
+    EXPECT_FALSE(more.held());
+    const Lookup copied = look_up(segment_, 1);
+    EXPECT_TRUE(copied.hit && copied.ok);
+    // Who was told to copy has not missed.
+    EXPECT_EQ(segment_.stats().misses, 0U);
+    EXPECT_EQ(segment_.stats().hits, views.size() + 1);
+    evict_everything();
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 2, 50)).ok());
+    views[1].release();
+    EXPECT_EQ(view_of(segment_, 1, more), StatusCode::ok);
+    EXPECT_TRUE(whole(more, 1, 2, 50));
+    EXPECT_TRUE(whole(views[0], 1, 1, 50));
+}
+
+// The child says with its exit status whether its value was whole at the end.
+TEST_F(ViewTest, AStoppedHoldersValueStays) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    Signal held;
+    Signal check;
+    ChildProcess child([&] {
+        Segment mine = Segment::open(name_).value();
+        ValueView view;
+        if (view_of(mine, 1, view) != StatusCode::ok) return 1;
+        held.send();
+        check.wait();
+        return whole(view, 1, 1, 500) ? 0 : 2;
+    });
+    held.wait();
+    child.stop();
+    evict_everything();
+    child.go_on();
+    check.send();
+    EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(ViewTest, AKilledHoldersBlockIsReused) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    ValueView view;
+    ASSERT_EQ(view_of(segment_, 1, view), StatusCode::ok);
+    const std::span<const std::byte> there = view.stored;
+    Signal held;
+    Signal never;
+    ChildProcess child([&] {
+        Segment mine = Segment::open(name_).value();
+        ValueView own;
+        if (view_of(mine, 1, own) != StatusCode::ok) return 1;
+        held.send();
+        never.wait();
+        return 0;
+    });
+    held.wait();
+    view.release();
+    evict_everything();
+    EXPECT_TRUE(std::ranges::equal(there, payload_of(1, 1, 500)));
+    EXPECT_EQ(child.kill_and_wait(), 128 + SIGKILL);
+    evict_everything();
+    EXPECT_FALSE(std::ranges::equal(there, payload_of(1, 1, 500)));
+}
+
+// The next process in a dead holder's slot has nothing of its views.
+TEST_F(ViewTest, ASlotsNextHolderHoldsNothing) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    Signal held;
+    Signal never;
+    ChildProcess child([&] {
+        Segment mine = Segment::open(name_).value();
+        std::vector<ValueView> views(mine.stats().views_per_process);
+        for (ValueView& view : views) {
+            if (view_of(mine, 1, view) != StatusCode::ok) return 1;
+        }
+        held.send();
+        never.wait();
+        return 0;
+    });
+    held.wait();
+    EXPECT_EQ(child.kill_and_wait(), 128 + SIGKILL);
+    Segment next = Segment::open(name_).value();
+    EXPECT_EQ(segment_.stats().processes, 2U);
+    EXPECT_EQ(segment_.stats().pins, 0U);
+    std::vector<ValueView> views(next.stats().views_per_process);
+    for (ValueView& view : views) EXPECT_EQ(view_of(next, 1, view), StatusCode::ok);
+}
+
+// Between the reclaimer's look at the pins and the next generation a view would come too late.
+TEST_F(ViewTest, ABlockInReclamationGivesNoView) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    const SharedMemory memory = SharedMemory::open(name_, true).value();
+    std::uint64_t lock_file = 0;
+    const Geometry geometry = read_geometry(memory.bytes().data(), memory.bytes().size(), lock_file).value();
+    BlockTable blocks(memory.bytes().data(), geometry);
+    const BlockLife life = open_block(memory.bytes().data());
+    const BlockState open = blocks.state(life.block);
+    const BlockState reclaiming{open.generation, BlockPhase::reclaiming, {}, open.stream};
+    ASSERT_TRUE(blocks.change(life.block, open, reclaiming));
+    ValueView view;
+    EXPECT_EQ(view_of(segment_, 1, view), StatusCode::not_found);
+    EXPECT_FALSE(view.held());
+    EXPECT_EQ(segment_.stats().pins, 0U);
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+    ASSERT_TRUE(blocks.change(life.block, reclaiming, open));
+    EXPECT_EQ(view_of(segment_, 1, view), StatusCode::ok);
+}
+
+TEST_F(ViewTest, AForkedChildHasNothingAndTakesNothing) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 500)).ok());
+    auto view = std::make_unique<ValueView>();
+    ASSERT_EQ(view_of(segment_, 1, *view), StatusCode::ok);
+    ChildProcess child([&] {
+        if (view->held()) return 1;
+        view.reset();
+        ValueView own;
+        return view_of(segment_, 1, own) == StatusCode::ok && own.held() ? 0 : 2;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_TRUE(view->held());
+    evict_everything();
+    EXPECT_TRUE(whole(*view, 1, 1, 500));
+}
+
+// Blocks that are held in all stages of their reclamation, by three processes of which one is stopped: puts
+// go on, and what is read is never anything but what was put.
+TEST_F(ViewTest, WritersGoAroundWhatIsHeld) {
+    std::vector<ChildProcess> children;
+    std::vector<std::unique_ptr<Signal>> held;
+    for (std::uint64_t c = 0; c < 3; ++c) {
+        held.push_back(std::make_unique<Signal>());
+        children.emplace_back([&, c] {
+            Segment mine = Segment::open(name_).value();
+            std::vector<ValueView> views(mine.stats().views_per_process);
+            std::vector<std::uint64_t> keys(views.size());
+            std::mt19937_64 random(c);
+            for (std::uint64_t i = 0;; ++i) {
+                const std::size_t v = i % views.size();
+                if (views[v].held() && !whole(views[v], keys[v], keys[v], 300)) return 1;
+                const std::uint64_t key = random() % 100;
+                if (view_of(mine, key, views[v]) == StatusCode::ok) keys[v] = key;
+                if (i == 1000) held[c]->send();
+            }
+        });
+    }
+    for (std::uint64_t i = 0; i < 2000; ++i) {
+        ASSERT_TRUE(segment_.put(oracle_entry(i % 100, i % 100, 300)).ok());
+    }
+    for (const auto& signal : held) signal->wait();
+    children[0].stop();
+    for (std::uint64_t i = 0; i < 100'000; ++i) {
+        ASSERT_TRUE(segment_.put(oracle_entry(i % 100, i % 100, 300)).ok()) << i;
+    }
+    children[0].go_on();
+    usleep(20'000);
+    for (ChildProcess& child : children) EXPECT_EQ(child.kill_and_wait(), 128 + SIGKILL);
+    evict_everything();
+}
+
+TEST_F(ViewTest, WithoutAProcessSlotThereIsNoView) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 50)).ok());
+    std::vector<Segment> others;
+    while (segment_.stats().processes < segment_.stats().process_slots) {
+        others.push_back(Segment::open(name_).value());
+        ASSERT_LT(others.size(), 100U);
+    }
+    Segment last = Segment::open(name_).value();
+    ValueView view;
+    EXPECT_EQ(view_of(last, 1, view), StatusCode::busy);
+    EXPECT_TRUE(look_up(last, 1).hit);
+    others.clear();
+}
+
+TEST(View, ALargeSegmentGivesSixteen) {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{8} << 20;
+    options.block_bytes = std::size_t{64} << 10;
+    OwnMemory memory(options.size_bytes);
+    Segment segment = Segment::format(memory.span(), options).value();
+    ASSERT_EQ(segment.stats().views_per_process, views_per_process);
+    ASSERT_TRUE(segment.put(oracle_entry(1, 1, 50)).ok());
+    std::array<ValueView, views_per_process> views;
+    for (ValueView& view : views) ASSERT_EQ(ViewTest::view_of(segment, 1, view), StatusCode::ok);
+    ValueView more;
+    EXPECT_EQ(ViewTest::view_of(segment, 1, more), StatusCode::busy);
+}
+
+}  // namespace
+}  // namespace tiercache
