@@ -45,7 +45,8 @@ std::optional<std::uint32_t> BlockTable::reserve(std::uint32_t block, std::uint6
 
 void BlockTable::mark_start(std::uint32_t block, std::uint32_t offset) noexcept {
     // Release: pairs with for_each_start(), which then sees the item's header.
-    bitmap(block)[offset / 64].fetch_or(std::uint64_t{1} << (offset % 64), std::memory_order_release);
+    const std::uint32_t bit = offset / units_per_bit;
+    bitmap(block)[bit / 64].fetch_or(std::uint64_t{1} << (bit % 64), std::memory_order_release);
 }
 
 // The records are hints for reclamation: relaxed, because nothing is read on the strength of them.

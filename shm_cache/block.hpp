@@ -140,18 +140,26 @@ class BlockTable {
     }
     // An item starts at `offset` and is complete.
     void mark_start(std::uint32_t block, std::uint32_t offset) noexcept;
-    // Words of a block's bitmap of starts: one for 64 units.
-    [[nodiscard]] std::uint32_t start_words() const noexcept { return (units_per_block_ + 63) / 64; }
-    // Calls visit(offset) for each item that starts in these words of the bitmap.
+    // Words of a block's bitmap of starts. A bit stands for as many units as the smallest item has, so for
+    // one start at most.
+    static constexpr std::uint32_t units_per_bit = item_bytes_min / unit_bytes;
+    static constexpr std::uint32_t units_per_word = 64 * units_per_bit;
+    [[nodiscard]] std::uint32_t start_words() const noexcept {
+        return (units_per_block_ + units_per_word - 1) / units_per_word;
+    }
+    // Calls visit(offset) wherever an item may start by these words of the bitmap. Which of a bit's units it
+    // is its header tells, by its generation and offset; what only looks like one, no index slot names.
     template <class Visit>
     void for_each_start(std::uint32_t block, std::uint32_t first, std::uint32_t end, Visit visit) const {
         const Word* bits = bitmap(block);
         for (std::uint32_t w = first; w < std::min(end, start_words()); ++w) {
             // Acquire: pairs with mark_start().
             for (std::uint64_t left = bits[w].load(std::memory_order_acquire); left != 0; left &= left - 1) {
-                const std::uint32_t offset = w * 64 + static_cast<std::uint32_t>(std::countr_zero(left));
-                // A bit that was overwritten may leave no room for an item's header.
-                if (offset + item_bytes_min / unit_bytes <= units_per_block_) visit(offset);
+                const auto bit = w * 64 + static_cast<std::uint32_t>(std::countr_zero(left));
+                for (std::uint32_t at = bit * units_per_bit; at < (bit + 1) * units_per_bit; ++at) {
+                    // No item, or a bit that was overwritten: there may be no room for a header.
+                    if (at + item_bytes_min / unit_bytes <= units_per_block_) visit(at);
+                }
             }
         }
     }
@@ -198,7 +206,7 @@ class BlockTable {
         return *reinterpret_cast<Word*>(notes_ + block * note_bytes_);
     }
     [[nodiscard]] Word* bitmap(std::uint32_t block) const noexcept {
-        return reinterpret_cast<Word*>(notes_ + block * note_bytes_ + cache_line_bytes);
+        return reinterpret_cast<Word*>(notes_ + block * note_bytes_ + word_bytes);
     }
 
     Word* states_ = nullptr;

@@ -35,7 +35,9 @@ std::uint32_t statistics_records_for(const Geometry& g) noexcept {
 
 // Fills in the offsets. No overflow: every factor is bounded before the call.
 void place(Geometry& g) noexcept {
-    const std::uint64_t bitmap_bytes = round_up(g.units_per_block(), 64) / 8;
+    constexpr std::uint64_t bits_per_word = 64;
+    const std::uint64_t starts = g.block_bytes / item_bytes_min;  // a bit each (block.hpp)
+    const std::uint64_t bitmap_bytes = round_up(starts, bits_per_word) / 8;
     g.process_slots_at = round_up(sizeof(SegmentHeader), cache_line_bytes);
     const std::uint64_t slots = g.process_slots + 1ULL;
     g.statistics_at = round_up(g.process_slots_at + slots * process_slot_bytes, cache_line_bytes);
@@ -47,7 +49,7 @@ void place(Geometry& g) noexcept {
     g.block_records_at =
         round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
     g.block_notes_at = round_up(g.block_records_at + g.block_count * block_record_bytes, cache_line_bytes);
-    g.block_note_bytes = cache_line_bytes + round_up(bitmap_bytes, cache_line_bytes);
+    g.block_note_bytes = round_up(sizeof(std::uint64_t) + bitmap_bytes, cache_line_bytes);
     g.index_at = round_up(g.block_notes_at + g.block_count * g.block_note_bytes, 2 * cache_line_bytes);
     g.blocks_at = round_up(g.index_at + g.bucket_count * cache_line_bytes, page_bytes);
     g.end = g.blocks_at + g.block_count * g.block_bytes;

@@ -46,7 +46,8 @@ BlockLife Reclaimer::victim() const noexcept {
 void Reclaimer::advance(std::uint64_t units) noexcept {
     const BlockLife life = victim();
     if (life == BlockLife::unpack(0)) return;
-    const std::uint64_t words = std::clamp<std::uint64_t>(units * pace / 64, 1, blocks_.start_words());
+    const std::uint64_t words =
+        std::clamp<std::uint64_t>(units * pace / BlockTable::units_per_word, 1, blocks_.start_words());
     work_on(life, static_cast<std::uint32_t>(words), Keep::by_policy);
 }
 
