@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/classes.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
@@ -49,12 +50,13 @@ namespace {
 
 [[nodiscard]] bool store(State& state) {
     if (!may_keep(state) || is_dead(state)) return false;
+    const ClassSettings data_class = classes::of_session();
     EntryFields fields;
-    fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns);
+    fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns, data_class.ttl_ms);
     fields.epoch = shared::clock().epoch();
     fields.stamp = state.stamp;
     fields.format = PayloadFormat::pg_tuples;
-    fields.data_class = DataClass::warm;
+    fields.data_class = data_class.data_class;
     fields.fill_cost_us = cost_of(state);
     const std::span<const std::byte> payload =
         std::as_bytes(std::span(state.copy.payload.data, static_cast<std::size_t>(state.copy.payload.len)));

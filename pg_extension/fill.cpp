@@ -57,17 +57,25 @@ void in_query(Fill& fill, F body) {
     error_context_stack = place.previous;
 }
 
+[[nodiscard]] const char* name_of_function(PayloadFormat format) noexcept {
+    switch (format) {
+        case PayloadFormat::pg_wire:
+            return "fetch";
+        case PayloadFormat::json:
+            return "query_json";
+        default:
+            return "query";
+    }
+}
+
 void check_parameter_count(const Fill& fill, int expected) {
     const auto given = static_cast<int>(fill.request.parameters.size());
     if (given == expected) return;
-    const bool takes_parameters = fill.request.format == PayloadFormat::pg_wire;
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-         errmsg("wrong number of parameters: the query takes %d, but %d were given", expected, given),
-         takes_parameters
-             ? errhint("Give one value for each of $1, $2, ...: tiercache.fetch(sql, ARRAY['value', ...]).")
-             : errhint("Only tiercache.fetch takes parameters.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("wrong number of parameters: the query takes %d, but %d were given", expected, given),
+             errhint("Give one value for each of $1, $2, ...: tiercache.%s(sql, ARRAY['value', ...]).",
+                     name_of_function(fill.request.format))));
 }
 
 // As in the extended protocol: parameters arrive as text of the types that parse analysis found.

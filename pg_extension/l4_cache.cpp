@@ -17,7 +17,6 @@ namespace tiercache::l4_cache {
 
 namespace {
 
-constexpr std::uint32_t warm_ttl_ms = 43200U * 1000U;
 constexpr std::uint32_t jitter_percent = 10;
 
 [[nodiscard]] std::byte* allocate(std::size_t bytes) {
@@ -65,25 +64,56 @@ bool peek(const Key& key, EntryView& entry) { return copy_out(key, entry); }
 
 namespace {
 
-[[nodiscard]] bool find_for(const Key& key, EntryView& entry, std::optional<std::uint64_t> snapshot_clock) {
+// May rows that are not fresh be served? Not when the entry's rights or definitions may have changed since:
+// only what transactions did to rows may be missing. Not inside a query that is being filled: its own stamp
+// would hide the age. In REPEATABLE READ nobody asked for rows of another moment.
+[[nodiscard]] bool may_be_stale(const EntryView& entry, std::span<const Tag> tags, const Demand& demand) {
+    if (entry.fields.lifetime.age_ms_at(monotonic_ns()) >= demand.max_staleness_ms) return false;
+    if (IsolationUsesXactSnapshot() || dependencies::collecting()) return false;
+    const std::uint64_t stamp = entry.fields.stamp;
+    // Of its epoch, and above the floor.
+    if (shared::clock().check_unleased({}, stamp, entry.fields.epoch) != Verdict::fresh) return false;
+    // The pending ones first: one that ended before has left its versions.
+    if (pg_atomic_read_u32(&shared::state().ddl_pending) != 0) return false;
+    pg_read_barrier();
+    return std::ranges::all_of(
+        tags, [stamp](Tag tag) { return pg_atomic_read_u64(&shared::ddl_version(tag)) <= stamp; });
+}
+
+[[nodiscard]] bool has_labels(std::span<const Tag> tags, std::span<const Tag> labels) noexcept {
+    return std::ranges::all_of(labels,
+                               [tags](Tag label) { return std::ranges::find(tags, label) != tags.end(); });
+}
+
+[[nodiscard]] bool find_for(const Key& key, EntryView& entry, std::optional<std::uint64_t> snapshot_clock,
+                            const Demand& demand) {
     L4Counters& counters = shared::state().counters;
     if (!copy_out(key, entry)) {
         count(counters.misses_absent);
         return false;
     }
-    if (entry.fields.lifetime.expired_at(monotonic_coarse_ns())) {
+    const std::uint64_t now = monotonic_coarse_ns();
+    if (entry.fields.lifetime.expired_at(now) ||
+        (demand.age_max_ms != ttl_never_ms && entry.fields.lifetime.age_ms_at(now) >= demand.age_max_ms)) {
         count(counters.misses_expired);
         return false;
     }
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
+    if (!has_labels(tags, demand.labels)) {
+        count(counters.misses_absent);
+        return false;
+    }
     const std::uint64_t stamp = entry.fields.stamp;
     const std::uint64_t epoch = entry.fields.epoch;
     const Verdict verdict = snapshot_clock ? check_for_snapshot(tags, stamp, epoch, *snapshot_clock)
                                            : check_for_transaction(tags, stamp, epoch);
     if (verdict != Verdict::fresh) {
-        count(counters.misses_changed);
-        return false;
+        if (demand.max_staleness_ms == 0 || !may_be_stale(entry, tags, demand)) {
+            count(counters.misses_changed);
+            return false;
+        }
+        count(counters.stale_hits);
     }
     pause_point(PausePoint::hit_checked);
     count(counters.hits);
@@ -94,9 +124,11 @@ namespace {
 
 }  // namespace
 
-bool find(const Key& key, EntryView& entry) { return find_for(key, entry, std::nullopt); }
+bool find(const Key& key, EntryView& entry, const Demand& demand) {
+    return find_for(key, entry, std::nullopt, demand);
+}
 bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock) {
-    return find_for(key, entry, snapshot_clock);
+    return find_for(key, entry, snapshot_clock, {});
 }
 
 std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {
@@ -109,11 +141,11 @@ std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {
     return room;
 }
 
-EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns) noexcept {
+EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns, std::uint32_t ttl_ms) noexcept {
     // The hash and the time are random enough to spread entries out.
-    constexpr std::uint32_t range = warm_ttl_ms / 100 * jitter_percent * 2;
+    const std::uint32_t range = ttl_ms / 100 * jitter_percent + 1;
     const auto spread = static_cast<std::uint32_t>((key.hash.high ^ computed_at_ns) % range);
-    const std::uint32_t ttl = warm_ttl_ms - range / 2 + spread;
+    const std::uint32_t ttl = ttl_ms - spread;
     return {computed_at_ns, 0, ttl, ttl};
 }
 

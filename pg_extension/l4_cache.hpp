@@ -30,10 +30,17 @@ struct Key {
 // under it.
 [[nodiscard]] bool is_current(const Key& key);
 
+// What the caller asks of an entry besides freshness.
+struct Demand {
+    std::uint32_t age_max_ms = ttl_never_ms;
+    std::uint32_t max_staleness_ms = 0;  // served while younger than this, though its rows are not fresh
+    std::span<const Tag> labels;         // among its tags
+};
+
 // The entry of `key` when it may be served to this transaction: whole, unexpired, fresh, its checksum
 // verified. A private, palloc'ed copy. False: there is none. Counts hits and misses; call it only without a
 // bypass_reason().
-[[nodiscard]] bool find(const Key& key, EntryView& entry);
+[[nodiscard]] bool find(const Key& key, EntryView& entry, const Demand& demand);
 // The same for a query under a snapshot whose clock is known.
 [[nodiscard]] bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock);
 
@@ -44,8 +51,10 @@ struct Key {
 // or the entry was corrupt.
 [[nodiscard]] std::byte* read_payload_at(const EntryView& entry, std::size_t offset);
 
-// How long a new entry of L4 may be used, with the jitter that keeps entries from expiring all at once.
-[[nodiscard]] EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns) noexcept;
+// How long a new entry of L4 may be used: for `ttl_ms`, less up to a tenth of it so that entries do not
+// expire all at once.
+[[nodiscard]] EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns,
+                                         std::uint32_t ttl_ms) noexcept;
 // For the next tier: the age as of now, and what is left of the time to live.
 [[nodiscard]] EntryLifetime lifetime_in_transit(const EntryLifetime& lifetime, std::uint64_t now_ns) noexcept;
 

@@ -1,5 +1,6 @@
 // The library's entry: what happens when PostgreSQL loads tiercache.so.
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/classes.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/lease_worker.hpp"
 #include "pg_extension/settings.hpp"
@@ -30,6 +31,7 @@ void install() {
     tiercache::settings::define();
     tiercache::shared::install_hooks();
     tiercache::write_tracker::register_callbacks();
+    tiercache::classes::register_callbacks();
     tiercache::register_lease_worker();
     tiercache::dependencies::install_hook();
     tiercache::transparent::install_hooks();

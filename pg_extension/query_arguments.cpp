@@ -76,6 +76,17 @@ QueryArguments read_arguments(ArrayType* array) {
     return arguments;
 }
 
+l4_cache::Key key_of(PayloadFormat format, const text* sql, const QueryArguments& arguments) {
+    if (format == PayloadFormat::pg_wire) return key_of_fetch(sql, arguments);
+    if (arguments.count == 0) return l4_cache::make_key(format, view_of(sql), {});
+    auto* values = static_cast<QueryParam*>(palloc(sizeof(QueryParam) * arguments.count));
+    for (std::size_t i = 0; i < arguments.count; ++i) {
+        new (&values[i]) QueryParam();
+        if (arguments.texts[i] != nullptr) values[i] = std::string_view(arguments.texts[i]);
+    }
+    return l4_cache::make_key(format, view_of(sql), {values, arguments.count});
+}
+
 l4_cache::Key key_of_fetch(const text* sql, const QueryArguments& arguments) {
     bool reversible = arguments.reversible;
     const std::string_view sent = as_client_sent(view_of(sql), reversible);

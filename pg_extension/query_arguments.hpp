@@ -24,6 +24,9 @@ struct QueryArguments {
 // Of a text[]; raises an error when it has more than one dimension.
 [[nodiscard]] QueryArguments read_arguments(ArrayType* array);
 
+// The key of a query whose answer has this form.
+[[nodiscard]] l4_cache::Key key_of(PayloadFormat format, const text* sql, const QueryArguments& arguments);
+
 // The key that a client makes for the same query: of the bytes that it sent, which are in its own encoding.
 [[nodiscard]] l4_cache::Key key_of_fetch(const text* sql, const QueryArguments& arguments);
 

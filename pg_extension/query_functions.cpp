@@ -10,6 +10,7 @@
 #include "pg_extension/l4_cache.hpp"
 #include "pg_extension/query_arguments.hpp"
 #include "pg_extension/query_compat.hpp"
+#include "pg_extension/query_options.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -25,6 +26,9 @@ extern "C" {
 PG_FUNCTION_INFO_V1(tiercache_query);
 PG_FUNCTION_INFO_V1(tiercache_query_json);
 PG_FUNCTION_INFO_V1(tiercache_fetch);
+PG_FUNCTION_INFO_V1(tiercache_query_with);
+PG_FUNCTION_INFO_V1(tiercache_query_json_with);
+PG_FUNCTION_INFO_V1(tiercache_fetch_with);
 }
 
 namespace tiercache {
@@ -47,15 +51,24 @@ void count(pg_atomic_uint64& counter) noexcept { pg_atomic_fetch_add_u64(&counte
     return false;
 }
 
-[[nodiscard]] EntryFields fields_of(const Fill& fill, const l4_cache::Key& key, bool keep) {
+// What is asked, of whichever function.
+struct Question {
+    const text* sql;
+    QueryArguments arguments;
+    QueryOptions options;
+};
+
+[[nodiscard]] EntryFields fields_of(const Fill& fill, const l4_cache::Key& key, const QueryOptions& options,
+                                    bool keep) {
+    const ClassSettings data_class = options.data_class();
     EntryFields fields;
-    fields.lifetime = l4_cache::new_lifetime(key, fill.started_ns);
+    fields.lifetime = l4_cache::new_lifetime(key, fill.started_ns, data_class.ttl_ms);
     fields.epoch = shared::clock().epoch();
     fields.stamp = keep ? *fill.stamp : 0;
     fields.flags = keep ? 0 : entry_no_store;
     if (RecoveryInProgress()) fields.flags = entry_no_store | entry_standby;
     fields.format = fill.request.format;
-    fields.data_class = DataClass::warm;
+    fields.data_class = data_class.data_class;
     fields.fill_cost_us = fill.cost_us;
     return fields;
 }
@@ -65,16 +78,24 @@ void count_fill(bool published) noexcept {
     count(published ? counters.fills : counters.fills_unpublished);
 }
 
+[[nodiscard]] Fill* fill_of(const Question& question, PayloadFormat format) {
+    Fill* fill = new_fill(
+        {text_to_cstring(question.sql), format, {question.arguments.texts, question.arguments.count}});
+    for (const Tag label : question.options.label_tags()) fill->dependencies.add(label);
+    return fill;
+}
+
 [[nodiscard]] bool may_keep(const Fill& fill, const l4_cache::Key& key) {
     return fill::may_keep(fill) && l4_cache::is_current(key);
 }
 
 // Stores the result of a fill that nobody but this server needs.
-void publish(const Fill& fill, const l4_cache::Key& key, std::span<const std::byte> payload) {
+void publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& options,
+             std::span<const std::byte> payload) {
     bool published = false;
     if (payload.size() <= size_limit() && may_keep(fill, key)) {
         const std::span<std::byte> entry =
-            l4_cache::encode(fields_of(fill, key, true), fill.dependencies.tags(), key, payload, 0);
+            l4_cache::encode(fields_of(fill, key, options, true), fill.dependencies.tags(), key, payload, 0);
         published = !entry.empty() && l4_cache::put(entry);
         if (!entry.empty()) pfree(entry.data());
     }
@@ -83,10 +104,10 @@ void publish(const Fill& fill, const l4_cache::Key& key, std::span<const std::by
 
 // ---- query_json ----
 
-[[nodiscard]] Datum json_of(const l4_cache::Key& key, bool& found) {
+[[nodiscard]] Datum json_of(const l4_cache::Key& key, const l4_cache::Demand& demand, bool& found) {
     EntryView entry;
     found = false;
-    if (!l4_cache::find(key, entry)) return Datum{0};
+    if (!l4_cache::find(key, entry, demand)) return Datum{0};
     std::byte* room = l4_cache::read_payload_at(entry, VARHDRSZ);
     if (room == nullptr) return Datum{0};
     found = true;
@@ -94,29 +115,27 @@ void publish(const Fill& fill, const l4_cache::Key& key, std::span<const std::by
     return PointerGetDatum(room);
 }
 
-[[nodiscard]] Datum fill_json(const l4_cache::Key& key, const text* sql) {
-    Fill* fill = new_fill({text_to_cstring(sql), PayloadFormat::json, {}});
+[[nodiscard]] Datum fill_json(const l4_cache::Key& key, const Question& question) {
+    Fill* fill = fill_of(question, PayloadFormat::json);
     StringInfoData json;
     initStringInfo(&json);
     // Room for the varlena header, so that the text is the function's result as it stands.
     appendStringInfoSpaces(&json, VARHDRSZ);
     fill::run(*fill, json_payload::make_receiver(&json));
     json_payload::finish(&json);
-    if (fill->bypassed == nullptr) publish(*fill, key, bytes_of(json).subspan(VARHDRSZ));
+    if (fill->bypassed == nullptr) publish(*fill, key, question.options, bytes_of(json).subspan(VARHDRSZ));
     SET_VARSIZE(json.data, json.len);
     return PointerGetDatum(json.data);
 }
 
-Datum query_json(FunctionCallInfo fcinfo) {
-    shared::require();
-    const text* sql = PG_GETARG_TEXT_PP(0);
-    const l4_cache::Key key = l4_cache::make_key(PayloadFormat::json, view_of(sql), {});
+[[nodiscard]] Datum query_json(const Question& question) {
+    const l4_cache::Key key = key_of(PayloadFormat::json, question.sql, question.arguments);
     if (may_look_up()) {
         bool found = false;
-        const Datum json = json_of(key, found);
+        const Datum json = json_of(key, question.options.demand, found);
         if (found) return json;
     }
-    return fill_json(key, sql);
+    return fill_json(key, question);
 }
 
 // ---- query ----
@@ -144,9 +163,10 @@ Datum query_json(FunctionCallInfo fcinfo) {
     return store;
 }
 
-[[nodiscard]] bool replay_entry(const l4_cache::Key& key, TupleDesc expected, Tuplestorestate* rows) {
+[[nodiscard]] bool replay_entry(const l4_cache::Key& key, const l4_cache::Demand& demand, TupleDesc expected,
+                                Tuplestorestate* rows) {
     EntryView entry;
-    if (!l4_cache::find(key, entry)) return false;
+    if (!l4_cache::find(key, entry, demand)) return false;
     const std::byte* payload = l4_cache::read_payload_at(entry, 0);
     if (payload == nullptr) return false;
     if (tuple_payload::replay({payload, entry.raw_length}, expected, rows)) return true;
@@ -154,8 +174,9 @@ Datum query_json(FunctionCallInfo fcinfo) {
     return false;
 }
 
-void fill_rows(const l4_cache::Key& key, const text* sql, TupleDesc expected, Tuplestorestate* rows) {
-    Fill* fill = new_fill({text_to_cstring(sql), PayloadFormat::pg_tuples, {}});
+void fill_rows(const l4_cache::Key& key, const Question& question, TupleDesc expected,
+               Tuplestorestate* rows) {
+    Fill* fill = fill_of(question, PayloadFormat::pg_tuples);
     tuple_payload::Sink sink{};
     sink.expected = expected;
     sink.rows = rows;
@@ -163,22 +184,21 @@ void fill_rows(const l4_cache::Key& key, const text* sql, TupleDesc expected, Tu
     fill::run(*fill, tuple_payload::make_receiver(&sink));
     if (fill->bypassed != nullptr) return;
     if (sink.copy.complete) {
-        publish(*fill, key, bytes_of(sink.copy.payload));
+        publish(*fill, key, question.options, bytes_of(sink.copy.payload));
     } else {
         count_fill(false);
     }
 }
 
-Datum query(FunctionCallInfo fcinfo) {
-    shared::require();
+Datum query(FunctionCallInfo fcinfo, const Question& question) {
     ReturnSetInfo* result = result_set(fcinfo);
-    const text* sql = PG_GETARG_TEXT_PP(0);
-    const l4_cache::Key key = l4_cache::make_key(PayloadFormat::pg_tuples, view_of(sql), {});
-    Tuplestorestate* rows = new_store(result);
-    if (!may_look_up() || !replay_entry(key, result->expectedDesc, rows)) {
-        fill_rows(key, sql, result->expectedDesc, rows);
-    }
     result->returnMode = SFRM_Materialize;
+    if (question.sql == nullptr) return Datum{0};
+    const l4_cache::Key key = key_of(PayloadFormat::pg_tuples, question.sql, question.arguments);
+    Tuplestorestate* rows = new_store(result);
+    if (!may_look_up() || !replay_entry(key, question.options.demand, result->expectedDesc, rows)) {
+        fill_rows(key, question, result->expectedDesc, rows);
+    }
     result->setResult = rows;
     return Datum{0};
 }
@@ -199,14 +219,14 @@ Datum query(FunctionCallInfo fcinfo) {
     return in_transit({room + VARHDRSZ, found.bytes.size()}, found.fields.lifetime);
 }
 
-[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const text* sql, const QueryArguments& arguments) {
-    Fill* fill = new_fill({text_to_cstring(sql), PayloadFormat::pg_wire, {arguments.texts, arguments.count}});
+[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const Question& question) {
+    Fill* fill = fill_of(question, PayloadFormat::pg_wire);
     StringInfoData messages;
     initStringInfo(&messages);
     fill::run(*fill, wire_payload::make_receiver(&messages, &fill->plan));
 
     const bool keep = may_keep(*fill, key);
-    const EntryFields fields = fields_of(*fill, key, keep);
+    const EntryFields fields = fields_of(*fill, key, question.options, keep);
     const std::span<const Tag> tags = keep ? fill->dependencies.tags() : std::span<const Tag>{};
     const std::span<std::byte> entry = l4_cache::encode(fields, tags, key, bytes_of(messages), VARHDRSZ);
     if (entry.empty() || entry.size() > MaxAllocSize - VARHDRSZ) {
@@ -220,27 +240,72 @@ Datum query(FunctionCallInfo fcinfo) {
     return in_transit(entry, fields.lifetime);
 }
 
-Datum fetch(FunctionCallInfo fcinfo) {
-    shared::require();
-    const text* sql = PG_GETARG_TEXT_PP(0);
-    const QueryArguments arguments = read_arguments(PG_GETARG_ARRAYTYPE_P(1));
-    const l4_cache::Key key = key_of_fetch(sql, arguments);
+[[nodiscard]] Datum fetch(const Question& question) {
+    const l4_cache::Key key = key_of_fetch(question.sql, question.arguments);
     if (may_look_up()) {
         EntryView found;
-        if (l4_cache::find(key, found)) return fetched_entry(found);
+        if (l4_cache::find(key, found, question.options.demand)) return fetched_entry(found);
     }
-    return fill_entry(key, sql, arguments);
+    return fill_entry(key, question);
+}
+
+// ---- arguments ----
+
+// (sql): the way that costs least.
+[[nodiscard]] Question plain_question(FunctionCallInfo fcinfo) {
+    shared::require();
+    Question question{};
+    question.sql = PG_GETARG_TEXT_PP(0);
+    question.arguments.reversible = true;
+    return question;
+}
+
+// (sql, params, class, ttl, tags, max_staleness): all but the first may be NULL, and are not given then.
+void read_question(FunctionCallInfo fcinfo, Question& question) {
+    shared::require();
+    question.arguments.reversible = true;
+    if (PG_ARGISNULL(0)) return;
+    question.sql = PG_GETARG_TEXT_PP(0);
+    if (!PG_ARGISNULL(1)) question.arguments = read_arguments(PG_GETARG_ARRAYTYPE_P(1));
+    read_options(fcinfo, 2, question.options);
+}
+
+template <class F>
+Datum answer(FunctionCallInfo fcinfo, F function) {
+    Question question{};
+    read_question(fcinfo, question);
+    if (question.sql == nullptr) PG_RETURN_NULL();
+    return function(question);
 }
 
 }  // namespace
 }  // namespace tiercache
 
 Datum tiercache_query(PG_FUNCTION_ARGS) {
-    return tiercache::pg::enter([fcinfo] { return tiercache::query(fcinfo); });
+    return tiercache::pg::enter(
+        [fcinfo] { return tiercache::query(fcinfo, tiercache::plain_question(fcinfo)); });
 }
 Datum tiercache_query_json(PG_FUNCTION_ARGS) {
-    return tiercache::pg::enter([fcinfo] { return tiercache::query_json(fcinfo); });
+    return tiercache::pg::enter(
+        [fcinfo] { return tiercache::query_json(tiercache::plain_question(fcinfo)); });
 }
 Datum tiercache_fetch(PG_FUNCTION_ARGS) {
-    return tiercache::pg::enter([fcinfo] { return tiercache::fetch(fcinfo); });
+    return tiercache::pg::enter([fcinfo] {
+        tiercache::Question question = tiercache::plain_question(fcinfo);
+        question.arguments = tiercache::read_arguments(PG_GETARG_ARRAYTYPE_P(1));
+        return tiercache::fetch(question);
+    });
+}
+Datum tiercache_query_with(PG_FUNCTION_ARGS) {
+    return tiercache::pg::enter([fcinfo] {
+        tiercache::Question question{};
+        tiercache::read_question(fcinfo, question);
+        return tiercache::query(fcinfo, question);
+    });
+}
+Datum tiercache_query_json_with(PG_FUNCTION_ARGS) {
+    return tiercache::pg::enter([fcinfo] { return tiercache::answer(fcinfo, tiercache::query_json); });
+}
+Datum tiercache_fetch_with(PG_FUNCTION_ARGS) {
+    return tiercache::pg::enter([fcinfo] { return tiercache::answer(fcinfo, tiercache::fetch); });
 }

@@ -15,6 +15,7 @@ int clock_mode = 0644;
 int lease_ms = 2500;
 int max_entry_size_kb = 1024;
 int min_cost = 0;
+char* default_class = nullptr;
 int mode = static_cast<int>(Mode::off);
 int verify = static_cast<int>(Verify::off);
 
@@ -104,6 +105,9 @@ void define() {
         "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
         "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
         0, INT_MAX, PGC_USERSET, 0, nullptr, on_min_cost_change, nullptr);
+    DefineCustomStringVariable("tiercache.default_class", "The class of queries that name none.",
+                               "A row of tiercache.classes; warm when there is no such row.", &default_class,
+                               "warm", PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomEnumVariable("tiercache.mode", "Caches the SELECTs of every client.",
                              "off: only what is asked for through the functions of tiercache; auto: each "
                              "SELECT that can be cached and costs tiercache.min_cost.",

@@ -23,6 +23,7 @@ struct L4Counters {
     pg_atomic_uint64 fills;
     pg_atomic_uint64 fills_unpublished;  // computed but not stored: stamp unknown, plan too old, too large
     pg_atomic_uint64 saved_us;           // fill cost of the entries that hits returned
+    pg_atomic_uint64 stale_hits;         // hits that a max_staleness allowed
 };
 
 struct InDoubtList;

@@ -1,10 +1,11 @@
-// What the views tiercache.stats and tiercache.entries show.
+// What the views tiercache.stats, entries, dependencies and tags show.
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <optional>
 
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/entry_copies.hpp"
+#include "pg_extension/key_reader.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -15,17 +16,16 @@
 #include "shm_cache/query_key.hpp"
 
 extern "C" {
-#include <catalog/pg_authid.h>
 #include <catalog/pg_type.h>
 #include <funcapi.h>
-#include <mb/pg_wchar.h>
-#include <utils/acl.h>
 #include <utils/array.h>
 #include <utils/builtins.h>
 #include <utils/tuplestore.h>
 
 PG_FUNCTION_INFO_V1(tiercache_read_stats);
 PG_FUNCTION_INFO_V1(tiercache_list_entries);
+PG_FUNCTION_INFO_V1(tiercache_list_dependencies);
+PG_FUNCTION_INFO_V1(tiercache_read_tag);
 }
 
 namespace tiercache {
@@ -54,7 +54,7 @@ struct Row {
 
 // ---- stats ----
 
-constexpr int stats_columns = 26;
+constexpr int stats_columns = 27;
 
 void add_counters(Row<stats_columns>& row, L4Counters& c) {
     const std::uint64_t hits = pg_atomic_read_u64(&c.hits);
@@ -112,51 +112,15 @@ Datum read_stats(FunctionCallInfo fcinfo) {
     Segment* segment = shared::segment();
     add_segment(row, segment != nullptr ? segment->stats() : SegmentStats{});
     add_clock(row);
-    Assert(row.next == stats_columns && description->natts == stats_columns);
+    row.add_count(pg_atomic_read_u64(&shared::state().counters.stale_hits));
+    // The extension's earlier versions know fewer of them.
+    Assert(row.next == stats_columns && description->natts <= stats_columns);
     return HeapTupleGetDatum(heap_form_tuple(description, row.values, row.nulls));
 }
 
 // ---- entries ----
 
 constexpr int entry_columns = 15;
-
-// A query key, taken apart (query_key.hpp). Its bytes are not trusted.
-class KeyReader {
- public:
-    explicit KeyReader(std::span<const std::byte> key) noexcept : rest_(key) {}
-
-    [[nodiscard]] bool skip(std::size_t bytes) noexcept {
-        if (rest_.size() < bytes) return false;
-        rest_ = rest_.subspan(bytes);
-        return true;
-    }
-    [[nodiscard]] bool take_u32(std::uint32_t& value) noexcept {
-        if (rest_.size() < sizeof(value)) return false;
-        std::memcpy(&value, rest_.data(), sizeof(value));
-        return skip(sizeof(value));
-    }
-    [[nodiscard]] bool take(std::uint32_t size, std::span<const std::byte>& bytes) noexcept {
-        if (rest_.size() < size) return false;
-        bytes = rest_.first(size);
-        return skip(size);
-    }
-    [[nodiscard]] bool take_counted(std::span<const std::byte>& bytes) noexcept {
-        std::uint32_t size = 0;
-        return take_u32(size) && take(size, bytes);
-    }
-
- private:
-    std::span<const std::byte> rest_;
-};
-
-// Entries of other databases, and of clients with other encodings, hold text that may be none here.
-[[nodiscard]] Datum text_datum(std::span<const std::byte> bytes) {
-    const auto* text = reinterpret_cast<const char*>(bytes.data());
-    if (!pg_verifymbstr(text, static_cast<int>(bytes.size()), true)) {
-        return CStringGetTextDatum("<text in another encoding>");
-    }
-    return PointerGetDatum(cstring_to_text_with_len(text, static_cast<int>(bytes.size())));
-}
 
 [[nodiscard]] bool add_parameters(Row<entry_columns>& row, KeyReader& key) {
     std::uint32_t count = 0;
@@ -170,7 +134,7 @@ class KeyReader {
         nulls[i] = size == UINT32_MAX;
         if (nulls[i]) continue;
         if (!key.take(size, bytes)) return false;
-        values[i] = text_datum(bytes);
+        values[i] = entry_copies::text_datum(bytes);
     }
     int dimensions[1] = {static_cast<int>(count)};
     int lower_bounds[1] = {1};
@@ -182,19 +146,15 @@ class KeyReader {
 }
 
 // Whose entry it is, and what was asked; that is for its role and for those who may read all statistics.
-[[nodiscard]] bool add_query(Row<entry_columns>& row, std::span<const std::byte> key_bytes, bool reads_all) {
+[[nodiscard]] bool add_query(Row<entry_columns>& row, std::span<const std::byte> key_bytes) {
     KeyReader key(key_bytes);
-    std::span<const std::byte> session;
     std::span<const std::byte> sql;
     SessionIdentity identity{};
-    if (!key.skip(4) || !key.take_counted(session) || !read_session_identity(session, identity) ||
-        !key.take_counted(sql)) {
-        return false;
-    }
+    if (!key.take_question(identity, sql)) return false;
     row.add(ObjectIdGetDatum(identity.database));
     row.add(ObjectIdGetDatum(identity.role));
-    if (reads_all || has_privs_of_role(GetUserId(), identity.role)) {
-        row.add(text_datum(sql));
+    if (entry_copies::shows_text_of(identity.role)) {
+        row.add(entry_copies::text_datum(sql));
         return add_parameters(row, key);
     }
     row.add_text("<insufficient privilege>");
@@ -235,11 +195,10 @@ void add_state(Row<entry_columns>& row, const EntryView& entry) {
     row.add_text(lifetime.expired_at(now) ? "expired" : to_string(verdict));
 }
 
-void put_entry(std::span<const std::byte> bytes, bool reads_all, TupleDesc description,
-               Tuplestorestate* out) {
+void put_entry(std::span<const std::byte> bytes, const entry_copies::Output& out) {
     EntryView entry;
     Row<entry_columns> row;
-    if (decode_entry(bytes, entry) != StatusCode::ok || !add_query(row, entry.key, reads_all)) return;
+    if (decode_entry(bytes, entry) != StatusCode::ok || !add_query(row, entry.key)) return;
     row.add_text(to_string(entry.fields.format).data());
     row.add_text(to_string(entry.fields.data_class).data());
     const std::optional<std::uint64_t> rows = rows_of(entry);
@@ -251,52 +210,66 @@ void put_entry(std::span<const std::byte> bytes, bool reads_all, TupleDesc descr
     row.add_count(entry.raw_length);
     row.add_count(bytes.size());
     add_state(row, entry);
-    Assert(row.next == entry_columns && description->natts == entry_columns);
-    tuplestore_putvalues(out, description, row.values, row.nulls);
-}
-
-// Private copies of all entries, in one linked list: no PostgreSQL error may be raised while the segment's
-// own objects are alive.
-struct EntryCopy {
-    EntryCopy* next;
-    std::size_t size;
-};
-
-[[nodiscard]] bool copy_entry(void* context, std::span<const std::byte> bytes) {
-    auto** list = static_cast<EntryCopy**>(context);
-    auto* copy = static_cast<EntryCopy*>(
-        palloc_extended(sizeof(EntryCopy) + bytes.size(), MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM));
-    if (copy == nullptr) return false;
-    *copy = {*list, bytes.size()};
-    std::memcpy(copy + 1, bytes.data(), bytes.size());
-    *list = copy;
-    return true;
+    Assert(row.next == entry_columns && out.description->natts == entry_columns);
+    tuplestore_putvalues(out.rows, out.description, row.values, row.nulls);
 }
 
 Datum list_entries(FunctionCallInfo fcinfo) {
     shared::require();
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-    if (result == nullptr || !IsA(result, ReturnSetInfo) || (result->allowedModes & SFRM_Materialize) == 0) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("tiercache.list_entries returns a set, which is not allowed here")));
-    }
-    MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-    TupleDesc description = result_columns(fcinfo);
-    Tuplestorestate* out =
-        tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
-    MemoryContextSwitchTo(caller);
-
-    EntryCopy* copies = nullptr;
-    if (Segment* segment = shared::segment(); segment != nullptr) segment->for_each(copy_entry, &copies);
-    const bool reads_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
-    for (const EntryCopy* copy = copies; copy != nullptr; copy = copy->next) {
+    const entry_copies::Output out = entry_copies::begin_output(fcinfo);
+    for (const entry_copies::Copy* copy = entry_copies::all(); copy != nullptr; copy = copy->next) {
         CHECK_FOR_INTERRUPTS();
-        put_entry({reinterpret_cast<const std::byte*>(copy + 1), copy->size}, reads_all, description, out);
+        put_entry(copy->bytes(), out);
     }
-    result->returnMode = SFRM_Materialize;
-    result->setResult = out;
-    result->setDesc = description;
     return Datum{0};
+}
+
+// ---- dependencies ----
+
+constexpr int dependency_columns = 5;
+
+// One row for each tag of the entry.
+void put_dependencies(std::span<const std::byte> bytes, const entry_copies::Output& out) {
+    EntryView entry;
+    if (decode_entry(bytes, entry) != StatusCode::ok) return;
+    KeyReader key(entry.key);
+    std::span<const std::byte> sql;
+    SessionIdentity identity{};
+    if (!key.take_question(identity, sql)) return;
+    const bool shows = entry_copies::shows_text_of(identity.role);
+    for (std::size_t i = 0; i < entry.tags.size(); ++i) {
+        Row<dependency_columns> row;
+        row.add(ObjectIdGetDatum(identity.database));
+        row.add(ObjectIdGetDatum(identity.role));
+        if (shows) {
+            row.add(entry_copies::text_datum(sql));
+        } else {
+            row.add_text("<insufficient privilege>");
+        }
+        row.add_text(to_string(entry.fields.format).data());
+        row.add_count(entry.tags[i]);
+        tuplestore_putvalues(out.rows, out.description, row.values, row.nulls);
+    }
+}
+
+Datum list_dependencies(FunctionCallInfo fcinfo) {
+    shared::require();
+    const entry_copies::Output out = entry_copies::begin_output(fcinfo);
+    for (const entry_copies::Copy* copy = entry_copies::all(); copy != nullptr; copy = copy->next) {
+        CHECK_FOR_INTERRUPTS();
+        put_dependencies(copy->bytes(), out);
+    }
+    return Datum{0};
+}
+
+Datum read_tag(FunctionCallInfo fcinfo) {
+    shared::require();
+    TupleDesc description = result_columns(fcinfo);
+    const auto tag = static_cast<Tag>(PG_GETARG_INT64(0));
+    Row<2> row;
+    row.add_count(shared::clock().version_of(tag));
+    row.add_count(shared::clock().writers_of(tag));
+    return HeapTupleGetDatum(heap_form_tuple(description, row.values, row.nulls));
 }
 
 }  // namespace
@@ -307,4 +280,10 @@ Datum tiercache_read_stats(PG_FUNCTION_ARGS) {
 }
 Datum tiercache_list_entries(PG_FUNCTION_ARGS) {
     return tiercache::pg::enter([fcinfo] { return tiercache::list_entries(fcinfo); });
+}
+Datum tiercache_list_dependencies(PG_FUNCTION_ARGS) {
+    return tiercache::pg::enter([fcinfo] { return tiercache::list_dependencies(fcinfo); });
+}
+Datum tiercache_read_tag(PG_FUNCTION_ARGS) {
+    return tiercache::pg::enter([fcinfo] { return tiercache::read_tag(fcinfo); });
 }

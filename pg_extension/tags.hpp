@@ -2,12 +2,14 @@
 // on, and the one that records what a transaction changed.
 #pragma once
 
+#include <string_view>
+
 #include "pg_extension/pg.hpp"
 #include "shm_cache/hash.hpp"
 
 namespace tiercache {
 
-enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3, definitions = 4 };
+enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3, definitions = 4, label = 5 };
 
 namespace detail {
 struct TagName {
@@ -42,6 +44,13 @@ struct TagName {
 // depends on it.
 [[nodiscard]] inline Tag definitions_tag() noexcept {
     return detail::tag_of_name({TagKind::definitions, MyDatabaseId, 0, 0});
+}
+
+// A name of the user's own, in this database.
+[[nodiscard]] inline Tag label_tag(std::string_view name) noexcept {
+    const std::uint64_t hash = hash_bytes(std::as_bytes(std::span(name)));
+    return detail::tag_of_name({TagKind::label, MyDatabaseId, static_cast<std::uint32_t>(hash >> 32),
+                                static_cast<std::uint32_t>(hash)});
 }
 
 }  // namespace tiercache
