@@ -125,6 +125,7 @@ void publish(State& state) {
     state.is_filled = false;
     pause_point(PausePoint::fill_computed);
     state.is_stored = store(state);
+    sharing::end(state.flight, state.is_stored);
     L4Counters& counters = shared::state().counters;
     pg_atomic_fetch_add_u64(state.is_stored ? &counters.fills : &counters.fills_unpublished, 1);
     if (state.copy.payload.data != nullptr) pfree(state.copy.payload.data);
@@ -132,6 +133,7 @@ void publish(State& state) {
 }
 
 void stop_filling(State& state) noexcept {
+    sharing::end(state.flight, false);
     state.is_filling = false;
     if (state.copy.payload.data != nullptr) pfree(state.copy.payload.data);
     state.copy = {};

@@ -58,6 +58,14 @@ void bypass(State& state, const char* reason) {
                               state.stamp) == Verdict::fresh;
 }
 
+[[nodiscard]] bool finds_rows(State& state, int eflags) {
+    EntryView entry;
+    if (!find(state, eflags, entry) || !take_rows(state, entry)) return false;
+    state.outcome = Outcome::hit;
+    state.stamp = entry.fields.stamp;
+    return true;
+}
+
 void look_up(State& state, int eflags) {
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
     if (state.facts->refusal != nullptr) {
@@ -81,10 +89,9 @@ void look_up(State& state, int eflags) {
         if (runs) pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
         return;
     }
-    EntryView entry;
-    if (find(state, eflags, entry) && take_rows(state, entry)) {
-        state.outcome = Outcome::hit;
-        state.stamp = entry.fields.stamp;
+    if (finds_rows(state, eflags)) return;
+    if (runs && sharing::wait_for_leader(state.key.hash) && finds_rows(state, eflags)) {
+        pg_atomic_fetch_add_u64(&shared::state().counters.shared_hits, 1);
         return;
     }
     state.outcome = Outcome::miss;
@@ -97,6 +104,7 @@ void start_filling(State& state) {
     tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
     state.is_filling = state.copy.complete;
+    if (state.is_filling) state.flight = sharing::lead(state.key.hash);
     if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
 }
 
@@ -229,6 +237,7 @@ void rescan(CustomScanState* node) {
 void end(CustomScanState* node) {
     State& state = state_of(node);
     publish(state);
+    sharing::end(state.flight, false);
     if (outerPlanState(node) != nullptr) ExecEndNode(outerPlanState(node));
     end_late(state);
 }

@@ -4,6 +4,7 @@
 #include "pg_extension/cache_scan.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/l4_cache.hpp"
+#include "pg_extension/sharing.hpp"
 #include "pg_extension/tuple_payload.hpp"
 
 extern "C" {
@@ -45,7 +46,8 @@ struct State {
     bool is_filling;
     bool is_filled;  // to the end, not yet stored
     bool is_stored;
-    bool must_verify;  // a hit that has still to be compared
+    sharing::Flight* flight;  // of those who wait for it
+    bool must_verify;         // a hit that has still to be compared
     tuple_payload::Copy copy;
     MemoryContext row_context;
     Dependencies nested;  // of queries that functions run

@@ -21,7 +21,7 @@ State* shared_points = nullptr;
 
 constexpr const char* point_names[] = {"pre_commit_unmarked", "pre_commit_marked", "commit_visible",
                                        "commit_done",         "fill_planned",      "fill_computed",
-                                       "hit_checked",         "plan_left_out"};
+                                       "hit_checked",         "fill_led",          "plan_left_out"};
 static_assert(lengthof(point_names) == static_cast<int>(PausePoint::count));
 
 int processes() { return MaxBackends + NUM_AUXILIARY_PROCS; }

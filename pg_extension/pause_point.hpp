@@ -15,6 +15,7 @@ enum class PausePoint : int {
     fill_planned,         // a fill: planned, its snapshot taken, not yet run
     fill_computed,        // a fill: run, not yet published
     hit_checked,          // a hit: judged fresh, not yet returned
+    fill_led,             // a query that others may wait for: not yet run
     plan_left_out,        // a statement without a plan, since its entry is there: not yet looked up
     count
 };

@@ -14,6 +14,7 @@
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/sharing.hpp"
 #include "pg_extension/tuple_payload.hpp"
 #include "pg_extension/wire_payload.hpp"
 #include "shm_cache/monotonic_time.hpp"
@@ -90,8 +91,8 @@ void count_fill(bool published) noexcept {
 }
 
 // Stores the result of a fill that nobody but this server needs.
-void publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& options,
-             std::span<const std::byte> payload) {
+[[nodiscard]] bool publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& options,
+                           std::span<const std::byte> payload) {
     bool published = false;
     if (payload.size() <= size_limit() && may_keep(fill, key)) {
         const std::span<std::byte> entry =
@@ -100,22 +101,37 @@ void publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& opt
         if (!entry.empty()) pfree(entry.data());
     }
     count_fill(published);
+    return published;
+}
+
+// Looks the entry up by `find`, which says whether it was there. When it was not, the query has to be run:
+// then `flight` is set, if others may wait for its result.
+template <class F>
+[[nodiscard]] bool look_up(const l4_cache::Key& key, sharing::Flight*& flight, F find) {
+    flight = nullptr;
+    if (!may_look_up()) return false;
+    if (find()) return true;
+    if (sharing::wait_for_leader(key.hash) && find()) {
+        count(shared::state().counters.shared_hits);
+        return true;
+    }
+    flight = sharing::lead(key.hash);
+    return false;
 }
 
 // ---- query_json ----
 
-[[nodiscard]] Datum json_of(const l4_cache::Key& key, const l4_cache::Demand& demand, bool& found) {
+[[nodiscard]] bool find_json(const l4_cache::Key& key, const l4_cache::Demand& demand, Datum& json) {
     EntryView entry;
-    found = false;
-    if (!l4_cache::find(key, entry, demand)) return Datum{0};
+    if (!l4_cache::find(key, entry, demand)) return false;
     std::byte* room = l4_cache::read_payload_at(entry, VARHDRSZ);
-    if (room == nullptr) return Datum{0};
-    found = true;
+    if (room == nullptr) return false;
     SET_VARSIZE(room, VARHDRSZ + entry.raw_length);
-    return PointerGetDatum(room);
+    json = PointerGetDatum(room);
+    return true;
 }
 
-[[nodiscard]] Datum fill_json(const l4_cache::Key& key, const Question& question) {
+[[nodiscard]] Datum fill_json(const l4_cache::Key& key, const Question& question, sharing::Flight* flight) {
     Fill* fill = fill_of(question, PayloadFormat::json);
     StringInfoData json;
     initStringInfo(&json);
@@ -123,19 +139,19 @@ void publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& opt
     appendStringInfoSpaces(&json, VARHDRSZ);
     fill::run(*fill, json_payload::make_receiver(&json));
     json_payload::finish(&json);
-    if (fill->bypassed == nullptr) publish(*fill, key, question.options, bytes_of(json).subspan(VARHDRSZ));
+    const bool stored =
+        fill->bypassed == nullptr && publish(*fill, key, question.options, bytes_of(json).subspan(VARHDRSZ));
+    sharing::end(flight, stored);
     SET_VARSIZE(json.data, json.len);
     return PointerGetDatum(json.data);
 }
 
 [[nodiscard]] Datum query_json(const Question& question) {
     const l4_cache::Key key = key_of(PayloadFormat::json, question.sql, question.arguments);
-    if (may_look_up()) {
-        bool found = false;
-        const Datum json = json_of(key, question.options.demand, found);
-        if (found) return json;
-    }
-    return fill_json(key, question);
+    sharing::Flight* flight = nullptr;
+    Datum json{0};
+    if (look_up(key, flight, [&] { return find_json(key, question.options.demand, json); })) return json;
+    return fill_json(key, question, flight);
 }
 
 // ---- query ----
@@ -174,8 +190,8 @@ void publish(const Fill& fill, const l4_cache::Key& key, const QueryOptions& opt
     return false;
 }
 
-void fill_rows(const l4_cache::Key& key, const Question& question, TupleDesc expected,
-               Tuplestorestate* rows) {
+void fill_rows(const l4_cache::Key& key, const Question& question, sharing::Flight* flight,
+               TupleDesc expected, Tuplestorestate* rows) {
     Fill* fill = fill_of(question, PayloadFormat::pg_tuples);
     tuple_payload::Sink sink{};
     sink.expected = expected;
@@ -184,9 +200,10 @@ void fill_rows(const l4_cache::Key& key, const Question& question, TupleDesc exp
     fill::run(*fill, tuple_payload::make_receiver(&sink));
     if (fill->bypassed != nullptr) return;
     if (sink.copy.complete) {
-        publish(*fill, key, question.options, bytes_of(sink.copy.payload));
+        sharing::end(flight, publish(*fill, key, question.options, bytes_of(sink.copy.payload)));
     } else {
         count_fill(false);
+        sharing::end(flight, false);
     }
 }
 
@@ -196,9 +213,11 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
     if (question.sql == nullptr) return Datum{0};
     const l4_cache::Key key = key_of(PayloadFormat::pg_tuples, question.sql, question.arguments);
     Tuplestorestate* rows = new_store(result);
-    if (!may_look_up() || !replay_entry(key, question.options.demand, result->expectedDesc, rows)) {
-        fill_rows(key, question, result->expectedDesc, rows);
-    }
+    sharing::Flight* flight = nullptr;
+    const auto replay = [&] {
+        return replay_entry(key, question.options.demand, result->expectedDesc, rows);
+    };
+    if (!look_up(key, flight, replay)) fill_rows(key, question, flight, result->expectedDesc, rows);
     result->setResult = rows;
     return Datum{0};
 }
@@ -219,7 +238,7 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
     return in_transit({room + VARHDRSZ, found.bytes.size()}, found.fields.lifetime);
 }
 
-[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const Question& question) {
+[[nodiscard]] Datum fill_entry(const l4_cache::Key& key, const Question& question, sharing::Flight* flight) {
     Fill* fill = fill_of(question, PayloadFormat::pg_wire);
     StringInfoData messages;
     initStringInfo(&messages);
@@ -237,16 +256,18 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
     const bool published =
         keep && static_cast<std::size_t>(messages.len) <= size_limit() && l4_cache::put(entry);
     if (fill->bypassed == nullptr) count_fill(published);
+    sharing::end(flight, published);
     return in_transit(entry, fields.lifetime);
 }
 
 [[nodiscard]] Datum fetch(const Question& question) {
     const l4_cache::Key key = key_of_fetch(question.sql, question.arguments);
-    if (may_look_up()) {
-        EntryView found;
-        if (l4_cache::find(key, found, question.options.demand)) return fetched_entry(found);
+    sharing::Flight* flight = nullptr;
+    EntryView found;
+    if (look_up(key, flight, [&] { return l4_cache::find(key, found, question.options.demand); })) {
+        return fetched_entry(found);
     }
-    return fill_entry(key, question);
+    return fill_entry(key, question, flight);
 }
 
 // ---- arguments ----

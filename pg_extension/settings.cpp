@@ -16,6 +16,7 @@ int lease_ms = 2500;
 int max_entry_size_kb = 1024;
 int min_cost = 0;
 char* default_class = nullptr;
+int share_wait_ms = 5000;
 int mode = static_cast<int>(Mode::off);
 int verify = static_cast<int>(Verify::off);
 
@@ -105,6 +106,10 @@ void define() {
         "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
         "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
         0, INT_MAX, PGC_USERSET, 0, nullptr, on_min_cost_change, nullptr);
+    DefineCustomIntVariable("tiercache.share_wait",
+                            "How long a query waits for the result of the same query of another session.",
+                            "Then it runs itself. 0: queries do not wait for each other.", &share_wait_ms,
+                            5000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("tiercache.default_class", "The class of queries that name none.",
                                "A row of tiercache.classes; warm when there is no such row.", &default_class,
                                "warm", PGC_USERSET, 0, nullptr, nullptr, nullptr);

@@ -10,6 +10,7 @@
 #include "pg_extension/in_doubt.hpp"
 #include "pg_extension/pause_control.hpp"
 #include "pg_extension/settings.hpp"
+#include "pg_extension/sharing.hpp"
 #include "shm_cache/clock_file.hpp"
 #include "shm_cache/layout.hpp"
 
@@ -67,7 +68,8 @@ void request_shared_memory() {
     if (previous_request_hook != nullptr) previous_request_hook();
 #endif
     RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)) + MAXALIGN(clock_slots * sizeof(pg_atomic_uint64)) +
-                           in_doubt::shared_bytes() + segment_bytes() + Size{4} * PG_CACHE_LINE_SIZE);
+                           in_doubt::shared_bytes() + sharing::shared_bytes() + segment_bytes() +
+                           Size{5} * PG_CACHE_LINE_SIZE);
 #ifdef TIERCACHE_PAUSE_POINTS
     RequestAddinShmemSpace(pause_control::shared_bytes());
 #endif
@@ -182,7 +184,7 @@ void start_new_life() {
     for (pg_atomic_uint64* counter :
          {&s.counters.hits, &s.counters.misses_absent, &s.counters.misses_changed, &s.counters.misses_expired,
           &s.counters.bypasses, &s.counters.fills, &s.counters.fills_unpublished, &s.counters.saved_us,
-          &s.counters.stale_hits}) {
+          &s.counters.stale_hits, &s.counters.shared_waits, &s.counters.shared_hits}) {
         pg_atomic_init_u64(counter, 0);
     }
     for (std::uint32_t i = 0; i < clock_slots; ++i) pg_atomic_init_u64(&ddl_versions[i], 0);
@@ -216,6 +218,8 @@ void startup() {
         ShmemInitStruct("tiercache ddl versions", clock_slots * sizeof(pg_atomic_uint64), &found_list));
     void* in_doubt_list = ShmemInitStruct("tiercache in-doubt list", in_doubt::shared_bytes(), &found_list);
     in_doubt::init(in_doubt_list, found_list);
+    void* flights = ShmemInitStruct("tiercache flights", sharing::shared_bytes(), &found_list);
+    sharing::init(flights, found_list);
 #ifdef TIERCACHE_PAUSE_POINTS
     void* points = ShmemInitStruct("tiercache pause points", pause_control::shared_bytes(), &found_list);
     pause_control::init(points, found_list);

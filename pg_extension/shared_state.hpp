@@ -24,6 +24,8 @@ struct L4Counters {
     pg_atomic_uint64 fills_unpublished;  // computed but not stored: stamp unknown, plan too old, too large
     pg_atomic_uint64 saved_us;           // fill cost of the entries that hits returned
     pg_atomic_uint64 stale_hits;         // hits that a max_staleness allowed
+    pg_atomic_uint64 shared_waits;       // for the same query of another session
+    pg_atomic_uint64 shared_hits;        // of them, served from its result
 };
 
 struct InDoubtList;
