@@ -68,14 +68,11 @@ std::uint64_t elapsed_ms(std::uint64_t since_ns, std::uint64_t now_ns) noexcept 
 std::size_t store_payload(std::span<const std::byte> payload, std::span<std::byte> out,
                           Compression compression, std::uint8_t& flags) noexcept {
     flags &= static_cast<std::uint8_t>(~entry_lz4);
-    if (compression == Compression::when_smaller && payload.size() > compress_above_bytes) {
-        const auto limit = static_cast<int>(payload.size() - payload.size() / 8);
-        const int written = LZ4_compress_default(reinterpret_cast<const char*>(payload.data()),
-                                                 reinterpret_cast<char*>(out.data()),
-                                                 static_cast<int>(payload.size()), limit);
-        if (written > 0) {
+    if (compression == Compression::when_smaller) {
+        const std::span<const std::byte> packed = compress_payload(payload, out);
+        if (packed.size() < payload.size()) {
             flags |= entry_lz4;
-            return static_cast<std::size_t>(written);
+            return packed.size();
         }
     }
     if (!payload.empty()) std::memcpy(out.data(), payload.data(), payload.size());
@@ -146,6 +143,16 @@ std::span<const Tag> TagList::copy_to(std::span<Tag, max_entry_tags> out) const 
 std::size_t encoded_entry_bound(std::size_t tag_count, std::size_t key_bytes,
                                 std::size_t payload_bytes) noexcept {
     return entry_header_bytes + tag_count * sizeof(Tag) + key_bytes + payload_bytes;
+}
+
+std::span<const std::byte> compress_payload(std::span<const std::byte> payload,
+                                            std::span<std::byte> out) noexcept {
+    if (payload.size() <= compress_above_bytes) return payload;
+    const auto limit = static_cast<int>(payload.size() - payload.size() / 8);
+    const int written =
+        LZ4_compress_default(reinterpret_cast<const char*>(payload.data()),
+                             reinterpret_cast<char*>(out.data()), static_cast<int>(payload.size()), limit);
+    return written > 0 ? out.first(static_cast<std::size_t>(written)) : payload;
 }
 
 Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag> tags,

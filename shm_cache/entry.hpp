@@ -118,6 +118,11 @@ struct EntryView {
 // `when_smaller`: a payload of more than 1 KiB, when that saves at least 1/8.
 enum class Compression : std::uint8_t { when_smaller, none };
 
+// The payload as it is stored: compressed at the front of `out`, which is as long, where that pays; else
+// itself.
+[[nodiscard]] std::span<const std::byte> compress_payload(std::span<const std::byte> payload,
+                                                          std::span<std::byte> out) noexcept;
+
 // Writes an entry to the front of `out` and returns its length. `fields.flags`' LZ4 bit is set here, not by
 // the caller. Errors: too_large (tags, key or payload over their limits), no_space (`out` is too small).
 Result<std::size_t> encode_entry(const EntryFields& fields, std::span<const Tag> tags,

@@ -5,10 +5,15 @@ namespace tiercache {
 ItemContent ItemContent::of(const EntryView& entry) noexcept {
     // The tags lie right before the key.
     const std::size_t tag_bytes = entry.tags.size() * sizeof(Tag);
-    return {entry.fields,     entry.bytes.subspan(entry_header_bytes, tag_bytes),
-            entry.key,        entry.stored_payload,
-            entry.raw_length, true,
-            entry.checksum};
+    ItemContent content;
+    content.fields = entry.fields;
+    content.tags = entry.bytes.subspan(entry_header_bytes, tag_bytes);
+    content.key = entry.key;
+    content.stored = entry.stored_payload;
+    content.raw_length = entry.raw_length;
+    content.sealed = true;
+    content.checksum = entry.checksum;
+    return content;
 }
 
 bool ItemContent::storable() const noexcept {
@@ -23,7 +28,7 @@ ItemHeader ItemContent::header() const noexcept {
     h.key_length = static_cast<std::uint32_t>(key.size());
     h.stored_length = static_cast<std::uint32_t>(stored.size());
     h.tag_count = static_cast<std::uint8_t>(tags.size() / sizeof(Tag));
-    h.flags = fields.flags;
+    h.flags = static_cast<std::uint8_t>(fields.flags | kind);
     h.format = static_cast<std::uint8_t>(fields.format);
     h.data_class = static_cast<std::uint8_t>(fields.data_class);
     unsigned extras = 0;

@@ -28,6 +28,15 @@ inline constexpr std::size_t item_header_bytes = item_header_words * word_bytes;
 static_assert(item_header_bytes == item_bytes_min);
 static_assert(unit_bytes == word_bytes);
 
+// The other flags are for entries that no tier keeps.
+inline constexpr unsigned storable_flags = entry_lz4 | entry_negative;
+
+// Flags that no stored entry has, of a value that is too large for one item (parts.hpp).
+enum ItemFlags : std::uint8_t {
+    item_part = 4,  // some of its bytes, under a PartKey
+    item_head = 8,  // its stored bytes are a PartsNote
+};
+
 inline constexpr std::size_t item_key_bytes_max = (std::size_t{1} << 20) - 1;
 inline constexpr std::size_t item_stored_bytes_max = (std::size_t{1} << 22) - 1;
 
@@ -68,7 +77,7 @@ struct ItemHeader {
     std::uint32_t stored_length = 0;
     std::uint16_t offset = 0;  // its lowest bits
     std::uint8_t tag_count = 0;
-    std::uint8_t flags = 0;  // EntryFlags
+    std::uint8_t flags = 0;  // EntryFlags that are stored, ItemFlags
     std::uint8_t format = 0;
     std::uint8_t data_class = 0;
     std::uint8_t extras = 0;
@@ -79,6 +88,7 @@ struct ItemHeader {
     [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length; }
     [[nodiscard]] std::uint64_t units() const noexcept { return (bytes() + unit_bytes - 1) / unit_bytes; }
     [[nodiscard]] bool compressed() const noexcept { return (flags & entry_lz4) != 0; }
+    [[nodiscard]] bool in_parts() const noexcept { return (flags & (item_part | item_head)) != 0; }
     // Of the entry that the item stands for.
     [[nodiscard]] std::size_t entry_bytes() const noexcept {
         return bytes() - tags_at() + entry_header_bytes;
@@ -189,7 +199,8 @@ struct ItemContent {
     std::span<const std::byte> key;
     std::span<const std::byte> stored;
     std::uint32_t raw_length = 0;
-    bool sealed = false;  // it comes from an entry, whose checksum is kept
+    std::uint8_t kind = 0;  // ItemFlags
+    bool sealed = false;    // it comes from an entry, whose checksum is kept
     std::uint64_t checksum = 0;
 
     static ItemContent of(const EntryView& entry) noexcept;
@@ -210,7 +221,7 @@ inline std::uint64_t load_item_fields(const Word* item, const ItemHeader& header
     fields = {};
     fields.lifetime.received_at_ns = header.received_at_ns;
     fields.lifetime.hard_ttl_ms = header.hard_ttl_ms;
-    fields.flags = header.flags;
+    fields.flags = static_cast<std::uint8_t>(header.flags & storable_flags);
     fields.format = static_cast<PayloadFormat>(header.format);
     fields.data_class = static_cast<DataClass>(header.data_class);
     raw_length = header.stored_length;
@@ -230,10 +241,15 @@ inline std::uint64_t load_item_fields(const Word* item, const ItemHeader& header
     return (header.extras & item_checksum) != 0 ? extra->load(word_load_order) : 0;
 }
 
-// Can an entry have these lengths and flags? Nothing else of a header can be wrong.
+// Can a value have these lengths?
+[[nodiscard]] inline bool plausible(bool compressed, std::uint64_t stored_length,
+                                    std::uint32_t raw_length) noexcept {
+    return compressed ? stored_length < raw_length && raw_length <= max_entry_payload_bytes
+                      : stored_length == raw_length;
+}
+// Can an item that is a whole value have these lengths and flags? Nothing else of a header can be wrong.
 [[nodiscard]] inline bool plausible(const ItemHeader& header, std::uint32_t raw_length) noexcept {
-    return header.compressed() ? header.stored_length < raw_length && raw_length <= max_entry_payload_bytes
-                               : header.stored_length == raw_length;
+    return plausible(header.compressed(), header.stored_length, raw_length);
 }
 
 // The most an entry may have to be stored as one item, whatever its extras.

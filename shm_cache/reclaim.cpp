@@ -4,6 +4,7 @@
 #include <array>
 
 #include "shm_cache/monotonic_time.hpp"
+#include "shm_cache/parts.hpp"
 
 namespace tiercache {
 
@@ -21,6 +22,10 @@ constexpr int room_attempts_max = 4;
 constexpr std::uint32_t copy_forward_blocks_min = 8;
 // An open block that has not filled while all others were opened this many times over is sealed.
 constexpr std::uint64_t idle_rounds = 2;
+// A sealed block that has not had its turn while all others were opened this many times over gets it: what of
+// it is dead would stay for ever in a main queue that nothing new comes to. Loops of more than so many times
+// the cache have little to lose.
+constexpr std::uint64_t forgotten_rounds = 16;
 constexpr std::uint64_t shares = 256;
 
 }  // namespace
@@ -99,7 +104,7 @@ struct Reclaimer::Survey {
     std::uint64_t now_ns = 0;
     std::uint64_t opened = 0;
     std::uint32_t free = 0;
-    std::optional<BlockLife> first;  // nothing of it is worth keeping
+    std::optional<BlockLife> first;  // goes before all others
     std::array<StreamUse, stream_count> use{};
     std::array<Oldest, stream_count> sealed;
     Oldest open;  // of all streams
@@ -161,7 +166,10 @@ void Reclaimer::look_at(std::uint32_t block, Survey& survey) noexcept {
             if (survey.is_pinned(block)) return;
             ++use.ready;
             survey.sealed[state.stream.index()].offer(life, age);
-            if (blocks_.all_expired(block, survey.now_ns) || blocks_.evacuated(block)) survey.first = life;
+            if (blocks_.all_expired(block, survey.now_ns) || blocks_.evacuated(block) ||
+                age > forgotten_rounds * blocks_.count()) {
+                survey.first = life;
+            }
             return;
         case BlockPhase::reclaiming:
             if (!processes_.dead(state.owner)) return;
@@ -223,26 +231,45 @@ void Reclaimer::evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t
 void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept {
     const Index::ItemSlot slot = index_.find_item(header.place_hash, e.life, offset);
     if (slot.word == nullptr) return;
+    const Word* item = blocks_.item(e.life.block, offset);
+    const bool whole = fits_block(geometry_, offset, header.bytes());
+    PartKey part{};
+    const bool is_part = whole && read_part_key(item, header, part);
+    Index::ItemSlot head;
+    if (is_part) head = find_head(geometry_, blocks_, index_, part);
     bool expired = false;
-    if (fits_block(geometry_, offset, header.bytes())) {
-        expired = item_expires_at_ns(blocks_.item(e.life.block, offset)) <= e.now_ns;
+    // A part whose head is gone is nobody's.
+    if (whole && (!is_part || head.word != nullptr)) {
+        expired = item_expires_at_ns(item) <= e.now_ns;
         if (!expired && e.keep == Keep::by_policy && keeps(e.policy, e.stream.queue, slot.seen.frequency) &&
             keep_item(e, slot, offset, header) != Kept::no) {
             return;
         }
     }
-    if (!index_.evict_item(header.place_hash, slot)) return;
+    if (!is_part) {
+        drop_item(e, header.place_hash, slot, expired);
+    } else if (index_.evict_item(header.place_hash, slot) && head.word != nullptr) {
+        // One of its parts is gone, and so is the value.
+        drop_item(e, place_hash({part.head, 0}), head, expired);
+    }
+}
+
+void Reclaimer::drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,
+                          bool expired) noexcept {
+    if (!index_.evict_item(place_hash, slot)) return;
     (expired ? e.expired : e.evicted) += 1;
     if (!expired && e.policy.ghosts && e.stream.queue == Queue::small) {
-        index_.remember(header.place_hash, slot.seen.tag);
+        index_.remember(place_hash, slot.seen.tag);
     }
 }
 
 Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
                                      const ItemHeader& header) noexcept {
     const std::uint64_t units = header.units();
-    // What was used in small moves on, all of it: main is where something has to go then.
-    const std::uint64_t share = e.stream.queue == Queue::small ? shares : e.policy.kept_share;
+    // What was used in small moves on, all of it: main is where something has to go then. So do parts and
+    // heads: each would take its whole value along.
+    const bool all = e.stream.queue == Queue::small || header.in_parts();
+    const std::uint64_t share = all ? shares : e.policy.kept_share;
     const std::uint64_t units_max = std::uint64_t{geometry_.units_per_block()} * share / shares;
     if (!blocks_.keep_units(e.life.block, units, units_max)) return Kept::no;
     const std::optional<Place> place = reserve_main(e.stream.data_class, units);

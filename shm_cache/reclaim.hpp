@@ -17,7 +17,8 @@
 //
 // Nothing here calls itself: copies go to an open block or to a free one, never to one that would have to be
 // reclaimed for them, and an item for which there is no room is dropped. At most kept_share of a block of
-// main is kept, so each of those is a gain, and a put that finds no free block empties at most rounds_max
+// main is kept (but for parts of large values, which are kept once for each time around in which they are
+// read), so each of those is a gain, and a put that finds no free block empties at most rounds_max
 // victims, the later ones without keeping anything.
 //
 // R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
@@ -73,6 +74,8 @@ class Reclaimer {
     void evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
     void evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept;
     void evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept;
+    void drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,
+                   bool expired) noexcept;
     enum class Kept { yes, no, gone };
     Kept keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
                    const ItemHeader& header) noexcept;

@@ -2,6 +2,7 @@
 // making in segment_file.cpp.
 #include "shm_cache/segment.hpp"
 
+#include <new>
 #include <vector>
 
 #include "shm_cache/entry.hpp"
@@ -11,8 +12,17 @@ namespace tiercache {
 
 void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const {
     std::vector<std::byte> copy(entry_bytes_max(impl_->geometry));
-    const CopyTarget target{
-        [](void* buffer, std::size_t) noexcept { return static_cast<std::byte*>(buffer); }, copy.data()};
+    // Room for a large value is made when one comes; one that finds none is passed over.
+    const CopyTarget target{[](void* context, std::size_t bytes) noexcept -> std::byte* {
+                                auto& buffer = *static_cast<std::vector<std::byte>*>(context);
+                                try {
+                                    if (bytes > buffer.size()) buffer.resize(bytes);
+                                } catch (const std::bad_alloc&) {
+                                    return nullptr;
+                                }
+                                return buffer.data();
+                            },
+                            &copy};
     impl_->index.for_each([&](const Slot& slot) {
         std::span<std::byte> bytes;
         EntryView view;

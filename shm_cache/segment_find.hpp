@@ -97,21 +97,31 @@ inline void Segment::Impl::note_hit(Word& word, std::uint64_t seen) noexcept {
 
 // Copies a value and its tags, with `reserve(bytes)` to say where the value goes.
 template <class Reserve>
-[[gnu::always_inline]] inline ReadResult take_value(const Word* item, const ItemWords& words,
-                                                    std::span<Tag, max_entry_tags> tags, Reserve&& reserve,
-                                                    ValueRead& read) noexcept {
+[[gnu::always_inline]] inline ReadResult Segment::Impl::take_value(const Word* item, const ItemWords& words,
+                                                                   std::span<Tag, max_entry_tags> tags,
+                                                                   Reserve&& reserve,
+                                                                   ValueRead& read) noexcept {
     const ItemHeader header = words.header();
     load_item_fields(item, header, read.fields, read.raw_length);
-    if (!plausible(header, read.raw_length)) return ReadResult::other;
-    std::byte* to = reserve(header.stored_length);
+    PartsNote note;
+    std::size_t length = header.stored_length;
+    if (header.in_parts()) [[unlikely]] {
+        if (!read_parts_note(geometry, item, header, read.raw_length, note)) return ReadResult::other;
+        length = note.stored_length;
+    } else if (!plausible(header, read.raw_length)) {
+        return ReadResult::other;
+    }
+    std::byte* to = reserve(length);
     if (to == nullptr) return ReadResult::no_room;
     if (header.tag_count > 0) {
         read_bytes(item, header.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
                    header.tag_count * sizeof(Tag));
     }
-    read_bytes(item, header.value_at(), to, header.stored_length);
     read.tag_count = header.tag_count;
-    read.stored = {to, header.stored_length};
+    read.stored = {to, length};
+    if (header.in_parts()) [[unlikely]]
+        return read_parts(note, read.stored);
+    read_bytes(item, header.value_at(), to, length);
     return ReadResult::whole;
 }
 

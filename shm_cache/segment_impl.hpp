@@ -6,6 +6,7 @@
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
+#include "shm_cache/parts.hpp"
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/reclaim.hpp"
 #include "shm_cache/segment.hpp"
@@ -62,15 +63,27 @@ struct Segment::Impl {
     // What get_view() does; values that are stored compressed only where that is allowed.
     StatusCode find_view(const KeyHash& hash, std::span<const std::byte> key,
                          std::span<Tag, max_entry_tags> tags, bool compressed_too, ValueView& view) noexcept;
+    // Copies the value of an item that is one, its parts when it lies in parts, to where reserve(bytes) says.
+    template <class Reserve>
+    ReadResult take_value(const Word* item, const ItemWords& words, std::span<Tag, max_entry_tags> tags,
+                          Reserve&& reserve, ValueRead& read) noexcept;
+    // segment_parts.cpp. Counts no hits. `torn` when the value was replaced or dropped meanwhile.
+    ReadResult read_parts(const PartsNote& note, std::span<std::byte> to) noexcept;
+    bool read_part(const PartKey& key, std::span<std::byte> to) noexcept;
     // Counts a miss and says what its caller is told.
     StatusCode missed(ReadResult result) noexcept;
-    ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) const noexcept;
+    ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) noexcept;
     void note_hit(Word& word, std::uint64_t seen) noexcept;
 
     // ---- writing ----
-    // The other flags are for entries that no tier keeps.
-    static constexpr unsigned storable_flags = entry_lz4 | entry_negative;
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;
+    [[nodiscard]] bool fits_item(const ItemHeader& header) const noexcept {
+        return header.entry_bytes() <= entry_bytes_max(geometry);
+    }
+    // `header` is content.header(), and fits.
+    Status store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
+                      Stream stream) noexcept;
+    Status store_parts(const KeyHash& hash, const ItemContent& content) noexcept;
     // Where a new item of this key belongs.
     Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;

@@ -28,7 +28,9 @@ StatusCode Segment::Impl::missed(ReadResult result) noexcept {
 namespace {
 
 // Copies an entry, and remembers whether it is still without a checksum.
+template <class Impl>
 struct TakeEntry {
+    Impl& segment;
     CopyTarget target;
     std::span<std::byte>& entry;
     bool& unsealed;
@@ -37,28 +39,38 @@ struct TakeEntry {
         const ItemHeader header = words.header();
         EntryHead head;
         head.checksum = load_item_fields(item, header, head.fields, head.raw_length);
-        if (!plausible(header, head.raw_length)) return ReadResult::other;
         head.tag_count = header.tag_count;
         head.key_length = header.key_length;
         head.stored_length = header.stored_length;
-        const std::size_t size = header.entry_bytes();
+        PartsNote note{};
+        if (header.in_parts()) {
+            if (!read_parts_note(segment.geometry, item, header, head.raw_length, note)) {
+                return ReadResult::other;
+            }
+            head.stored_length = static_cast<std::uint32_t>(note.stored_length);
+        } else if (!plausible(header, head.raw_length)) {
+            return ReadResult::other;
+        }
+        // Tags, key and payload lie in an item as in an entry.
+        const std::size_t value_at = entry_header_bytes + header.value_at() - header.tags_at();
+        const std::size_t size = value_at + head.stored_length;
         std::byte* to = target.reserve(target.context, size);
         if (to == nullptr) return ReadResult::no_room;
         entry = {to, size};
         write_entry_header(head, entry.first<entry_header_bytes>());
-        // Tags, key and payload lie in an item as in an entry.
-        read_bytes(item, header.tags_at(), to + entry_header_bytes, size - entry_header_bytes);
         unsealed = (header.extras & item_checksum) == 0;
-        return ReadResult::whole;
+        const std::size_t here = header.in_parts() ? value_at : size;
+        read_bytes(item, header.tags_at(), to + entry_header_bytes, here - entry_header_bytes);
+        return header.in_parts() ? segment.read_parts(note, entry.subspan(value_at)) : ReadResult::whole;
     }
 };
 
 }  // namespace
 
 ReadResult Segment::Impl::copy_entry(const Slot& slot, CopyTarget target,
-                                     std::span<std::byte>& entry) const noexcept {
+                                     std::span<std::byte>& entry) noexcept {
     bool unsealed = false;
-    const ReadResult result = read_item(slot, nullptr, TakeEntry{target, entry, unsealed});
+    const ReadResult result = read_item(slot, nullptr, TakeEntry<Impl>{*this, target, entry, unsealed});
     if (result == ReadResult::whole && unsealed) seal_entry(entry);
     return result;
 }
@@ -67,7 +79,8 @@ std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte
                                   CopyTarget target) noexcept {
     std::span<std::byte> entry;
     bool unsealed = false;
-    if (impl_->find(hash, key, TakeEntry{target, entry, unsealed}) != StatusCode::ok) return {};
+    const TakeEntry<Impl> take{*impl_, target, entry, unsealed};
+    if (impl_->find(hash, key, take) != StatusCode::ok) return {};
     // The key was compared where it lies, and copied after: only damage can have come between.
     if (!is_entry_of(entry, key)) return {};
     if (unsealed) seal_entry(entry);
@@ -106,8 +119,10 @@ StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::by
         view.release();  // of an earlier try
         const ItemHeader header = words.header();
         load_item_fields(item, header, view.fields, view.raw_length);
+        if (header.in_parts() || (header.compressed() && !compressed_too)) {
+            return (header.flags & item_part) == 0 ? ReadResult::copy_only : ReadResult::other;
+        }
         if (!plausible(header, view.raw_length)) return ReadResult::other;
-        if (header.compressed() && !compressed_too) return ReadResult::copy_only;
         const BlockLife life{blocks.block_of(item), header.generation};
         std::optional<ViewPin> pin = processes.pin_view(life);
         if (!pin) return ReadResult::no_pin;

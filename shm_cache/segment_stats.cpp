@@ -1,6 +1,8 @@
 // How a segment's state is read. Nothing is written, so that a mapping for reading will do.
 #include "shm_cache/segment_stats.hpp"
 
+#include <algorithm>
+
 #include "shm_cache/item.hpp"
 #include "shm_cache/segment_impl.hpp"
 
@@ -79,7 +81,7 @@ void read_items(const Index& index, const BlockTable& blocks, const Geometry& ge
         if (!header_fits_block(geometry, slot.offset)) return true;
         const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
         if (!fits_block(geometry, slot.offset, header.bytes())) return true;
-        ++s.items;
+        s.items += (header.flags & item_part) == 0 ? 1 : 0;
         s.item_bytes += header.units() * unit_bytes;
         return true;
     });
@@ -95,7 +97,8 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
     s.block_count = geometry.block_count;
     s.index_slots = geometry.bucket_count * slots_per_bucket;
     s.process_slots = geometry.process_slots;
-    s.largest_entry_bytes = entry_bytes_max(geometry);
+    s.largest_value_bytes = value_bytes_max(geometry);
+    s.largest_entry_bytes = std::max<std::uint64_t>(s.largest_value_bytes, entry_bytes_max(geometry));
     s.views_per_process = ProcessTable::views_max(geometry.block_count);
     const std::uint64_t filled_bytes = read_blocks(blocks, s);
     read_items(index, blocks, geometry, s);

@@ -30,7 +30,8 @@ struct SegmentStats {
     std::uint64_t block_count = 0;
     std::uint64_t index_slots = 0;
     std::uint64_t process_slots = 0;
-    std::uint64_t largest_entry_bytes = 0;  // the most that put() takes
+    std::uint64_t largest_entry_bytes = 0;  // the most that put() takes for certain
+    std::uint64_t largest_value_bytes = 0;  // the most that a value may have, compressed or not
     std::uint64_t views_per_process = 0;    // that get_view() gives at once: 16, fewer in a small segment
     std::uint64_t instance = 0;             // tells two segments of one name apart; 0 in caller-owned memory
 

@@ -51,13 +51,21 @@ Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept 
 }
 
 Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noexcept {
-    if (!content.storable()) return Status(StatusCode::too_large);
-    ItemHeader header = content.header();
-    if (header.entry_bytes() > entry_bytes_max(geometry)) return Status(StatusCode::too_large);
+    if (content.storable()) {
+        const ItemHeader header = content.header();
+        if (fits_item(header)) {
+            return store_item(hash, content, header, admit(hash, content.fields.data_class));
+        }
+    }
+    return store_parts(hash, content);
+}
+
+Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
+                                 Stream stream) noexcept {
     // Who has no slot has no name to reclaim under and no pin to write with.
     if (!processes.claim_slot()) return Status(StatusCode::no_space);
     reclaimer.advance(header.units());
-    const std::optional<Place> place = reserve(admit(hash, content.fields.data_class), header.units());
+    const std::optional<Place> place = reserve(stream, header.units());
     if (!place) return Status(StatusCode::no_space);
     const BlockLife life = place->life;
     header.generation = life.generation;
@@ -65,7 +73,7 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     header.offset = offset_mark(place->offset);
     // Pairs with after_read(): the generation of the life before was odd before any of these words changed.
     before_write();
-    store_item(blocks.item(life.block, place->offset), header, content);
+    tiercache::store_item(blocks.item(life.block, place->offset), header, content);
     blocks.note_expiry(life.block, expires_at_ns(header.received_at_ns, header.hard_ttl_ms));
     blocks.mark_start(life.block, place->offset);
     const Slot slot{slot_tag(hash), Slot::slot_generation(life.generation),
@@ -81,7 +89,7 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
     const StatusCode decoded = decode_entry(entry, view);
     Status status(decoded);
     if (decoded == StatusCode::ok) {
-        status = (view.fields.flags & ~Impl::storable_flags) != 0
+        status = (view.fields.flags & ~storable_flags) != 0
                      ? Status(StatusCode::invalid_argument)
                      : impl_->store(hash_key(view.key), ItemContent::of(view));
     }
@@ -94,13 +102,19 @@ Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, s
                           std::uint32_t raw_length) noexcept {
     const bool compressed = (fields.flags & entry_lz4) != 0;
     Status status;
-    if ((fields.flags & ~Impl::storable_flags) != 0 ||
+    if ((fields.flags & ~storable_flags) != 0 ||
         (compressed ? stored.size() >= raw_length : stored.size() != raw_length)) {
         status = Status(StatusCode::invalid_argument);
     } else if (tags.size() > max_entry_tags || raw_length > max_entry_payload_bytes) {
         status = Status(StatusCode::too_large);
     } else {
-        status = impl_->store(hash, {fields, std::as_bytes(tags), key, stored, raw_length});
+        ItemContent content;
+        content.fields = fields;
+        content.tags = std::as_bytes(tags);
+        content.key = key;
+        content.stored = stored;
+        content.raw_length = raw_length;
+        status = impl_->store(hash, content);
     }
     impl_->processes.count(put_counter(status.code(), impl_->processes));
     return status;

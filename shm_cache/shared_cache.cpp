@@ -185,10 +185,11 @@ SharedCache::Look SharedCache::judge_and_count(const ValueRead& read, std::span<
 }
 
 // take_value() out of line: keeps the code of a plain hit short.
-template <class Reserve>
-[[gnu::noinline]] ReadResult take_value_apart(const Word* item, const ItemWords& words, TagArray& tags,
-                                              const Reserve& reserve, ValueRead& read) noexcept {
-    return take_value(item, words, tags, reserve, read);
+template <class Impl, class Reserve>
+[[gnu::noinline]] ReadResult take_value_apart(Impl& segment, const Word* item, const ItemWords& words,
+                                              TagArray& tags, const Reserve& reserve,
+                                              ValueRead& read) noexcept {
+    return segment.take_value(item, words, tags, reserve, read);
 }
 
 // What was found, where it is no plain value. Not a std::optional, which clears its two kilobytes first.
@@ -215,7 +216,7 @@ template <class Reserve>
         ttl = words.hard_ttl_ms();
         described.there = !words.plain();
         if (described.there) [[unlikely]] {
-            return take_value_apart(item, words, described.tags, reserve,
+            return take_value_apart(*segment_.impl_, item, words, described.tags, reserve,
                                     *std::construct_at(&described.read));
         }
         std::byte* to = reserve(size);
@@ -309,14 +310,17 @@ Status SharedCache::store(Key key, Key value, const PutOptions& options, const L
     fields.data_class = options.data_class;
     fields.fill_cost_us = static_cast<std::uint32_t>(
         std::clamp<std::chrono::microseconds::rep>(options.cost.count(), 0, UINT32_MAX));
+    const KeyHash hash = hash_key(key);
     const std::span<const Tag> tags = options.tags.span();
+    if (value.size() > max_entry_payload_bytes) return Status(StatusCode::too_large);
+    const auto length = static_cast<std::uint32_t>(value.size());
+    if (!options.compress) return segment_.put_value(hash, key, tags, fields, value, length);
     try {
         thread_local std::vector<std::byte> buffer;
-        const std::size_t bound = encoded_entry_bound(tags.size(), key.size(), value.size());
-        if (buffer.size() < bound) buffer.resize(bound);
-        const Compression compression = options.compress ? Compression::when_smaller : Compression::none;
-        const Result<std::size_t> size = encode_entry(fields, tags, key, value, buffer, compression);
-        Status status = size.ok() ? segment_.put(std::span(buffer).first(*size)) : size.status();
+        if (buffer.size() < value.size()) buffer.resize(value.size());
+        const Key packed = compress_payload(value, buffer);
+        if (packed.size() < value.size()) fields.flags |= entry_lz4;
+        Status status = segment_.put_value(hash, key, tags, fields, packed, length);
         if (buffer.size() > kept_buffer_bytes) std::vector<std::byte>().swap(buffer);
         return status;
     } catch (...) {

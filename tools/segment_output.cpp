@@ -44,6 +44,7 @@ nlohmann::ordered_json segment_json(const SegmentStats& s) {
             {"index_slots", s.index_slots},
             {"process_slots", s.process_slots},
             {"largest_entry_bytes", s.largest_entry_bytes},
+            {"largest_value_bytes", s.largest_value_bytes},
             {"views_per_process", s.views_per_process},
             {"items", s.items},
             {"item_bytes", s.item_bytes},

@@ -1,0 +1,89 @@
+// How values that are too large for one item are written and read (parts.hpp).
+#include "shm_cache/segment_find.hpp"
+
+namespace tiercache {
+
+namespace {
+
+// Of all blocks: a longer value goes past the small queue, where its own last parts would evict the first.
+constexpr std::uint64_t past_small_queue = 32;
+
+}  // namespace
+
+Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& content) noexcept {
+    if (content.stored.size() > value_bytes_max(geometry)) return Status(StatusCode::too_large);
+    if (!processes.claim_slot()) return Status(StatusCode::no_space);
+    PartsNote note{{}, hash.low, content.stored.size()};
+    make_nonce(processes.self(), note.nonce);
+    ItemContent head = content;
+    head.stored = std::as_bytes(std::span(&note, 1));
+    head.kind = item_head;
+    // Key and tags alone may be too much.
+    if (!head.storable() || !fits_item(head.header())) return Status(StatusCode::too_large);
+
+    Stream stream = admit(hash, content.fields.data_class);
+    const std::uint64_t room = geometry.block_count * geometry.block_bytes;
+    if (reclaimer.policy().copy_forward && content.stored.size() > room / past_small_queue) {
+        stream.queue = Queue::main;
+    }
+    PartKey key = PartKey::first_of(note);
+    ItemContent part;
+    part.key = key.bytes();
+    part.kind = item_part;
+    part.fields.data_class = content.fields.data_class;
+    part.fields.lifetime.received_at_ns = content.fields.lifetime.received_at_ns;
+    part.fields.lifetime.hard_ttl_ms = content.fields.lifetime.hard_ttl_ms;
+    const std::size_t size = part_bytes(geometry);
+    for (std::size_t at = 0; at < content.stored.size(); at += size, ++key.number) {
+        part.stored = content.stored.subspan(at, std::min(size, content.stored.size() - at));
+        part.raw_length = static_cast<std::uint32_t>(part.stored.size());
+        if (Status s = store_item(hash_key(key.bytes()), part, part.header(), stream); !s.ok()) return s;
+    }
+    return store_item(hash, head, head.header(), stream);
+}
+
+ReadResult Segment::Impl::read_parts(const PartsNote& note, std::span<std::byte> to) noexcept {
+    PartKey key = PartKey::first_of(note);
+    const std::size_t size = part_bytes(geometry);
+    for (std::size_t at = 0; at < to.size(); at += size, ++key.number) {
+        if (read_part(key, to.subspan(at, std::min(size, to.size() - at)))) continue;
+        // A part is gone. If the head is still there, so is the value no more.
+        const Index::ItemSlot head = find_head(geometry, blocks, index, key);
+        if (head.word == nullptr) return ReadResult::torn;
+        const DataClass data_class = blocks.state(head.seen.block).stream.data_class;
+        if (index.evict_item(place_hash({key.head, 0}), head)) processes.count(evicted_items(data_class));
+        return ReadResult::other;
+    }
+    return ReadResult::whole;
+}
+
+// Used once is used: a part is kept once more for each time around in which its value was read.
+bool Segment::Impl::read_part(const PartKey& key, std::span<std::byte> to) noexcept {
+    const KeyHash hash = hash_key(key.bytes());
+    const Wanted wanted{place_hash(hash), key.bytes()};
+    const Index::Candidates candidates = index.candidates(wanted.place_hash);
+    const auto take = [to](const Word* item, const ItemWords& words) noexcept {
+        if ((words.header().flags & item_part) == 0 || words.stored_length() != to.size()) {
+            return ReadResult::other;
+        }
+        read_bytes(item, words.value_at(), to.data(), to.size());
+        return ReadResult::whole;
+    };
+    for (int tries = 0; tries <= torn_retries; ++tries) {
+        ReadResult result = ReadResult::other;
+        for (std::size_t i = 0; i < Index::Candidates::count && result == ReadResult::other; ++i) {
+            // Acquire: pairs with publish(); the item's words come after it.
+            const std::uint64_t seen = candidates[i].load(std::memory_order_acquire);
+            const Slot slot = Slot::unpack(seen);
+            if (slot.tag != slot_tag(hash)) continue;
+            result = read_item(slot, &wanted, take);
+            if (result != ReadResult::whole) continue;
+            if (slot.frequency == 0) Index::raise_frequency(candidates[i], seen);
+            return true;
+        }
+        if (result != ReadResult::torn) return false;
+    }
+    return false;
+}
+
+}  // namespace tiercache
