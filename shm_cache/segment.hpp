@@ -139,8 +139,9 @@ class Segment {
 
     // The same without a copy: `view` shows the value where it lies and holds it there; what it held before
     // is released. The tags are copied, to the front of `tags`. Errors, and then nothing is held: not_found;
-    // busy (this process holds all the views it may, stats().views_per_process, or has no process slot):
-    // get_value() has the value. Costs two locked instructions more than get_value(), and no copy.
+    // busy (this process holds all the views it may, stats().views_per_process, or has no process slot) and
+    // too_large (a value that lies in parts): get_value() has the value. Costs two locked instructions more
+    // than get_value(), and no copy.
     [[nodiscard]] StatusCode get_view(const KeyHash& hash, std::span<const std::byte> key,
                                       std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept;
 

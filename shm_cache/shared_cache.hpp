@@ -128,7 +128,7 @@ enum class Found : unsigned char {
     too_small,  // there is a value, of `size` bytes, and the caller's buffer is smaller
     // Of get_view() only: what there is, if anything, get() tells.
     all_views_held,  // by this process; or it has no process slot
-    copy_only,       // a compressed value
+    copy_only,       // a value that is compressed, or so large that it lies in parts
 };
 
 struct Hit {
@@ -205,7 +205,7 @@ class SharedCache {
 
     // ---- writing ----
 
-    // Stores a value in place of an older one. Errors: too_large (see SegmentStats::largest_entry_bytes);
+    // Stores a value in place of an older one. Errors: too_large (see SegmentStats::largest_value_bytes);
     // no_space (nothing can be evicted now, or there are more processes than process slots: go on without);
     // invalid_argument (tags in a segment without a clock).
     Status put(std::string_view key, std::string_view value, const PutOptions& options = {}) noexcept;

@@ -217,6 +217,54 @@ TEST_F(SharedCacheTest, ClearAndForEach) {
     EXPECT_EQ(found("a"), Found::nothing);
 }
 
+TEST_F(SharedCacheTest, LargeValuesAreValuesLikeAnyOther) {
+    const SegmentName name;
+    SegmentOptions options = small();
+    options.size_bytes = std::size_t{32} << 20;
+    SharedCache cache = SharedCache::create(name, options).value();
+    std::string large(5'000'000, ' ');
+    std::mt19937_64 random(1);
+    for (char& c : large) c = static_cast<char>(random());
+    std::string value;
+    for (const bool compress : {false, true}) {
+        // The second half can be compressed.
+        if (compress) std::ranges::fill(std::span(large).last(3'500'000), 'x');
+        ASSERT_TRUE(cache.put("a", large, {.ttl = 1h, .tags = {"x"}, .compress = compress}).ok());
+        const Hit hit = cache.get("a", value);
+        EXPECT_EQ(hit.found, Found::fresh);
+        EXPECT_EQ(hit.size, large.size());
+        EXPECT_EQ(value, large);
+        std::vector<std::byte> buffer(large.size());
+        EXPECT_TRUE(cache.get("a", buffer));
+        EXPECT_TRUE(std::ranges::equal(buffer, std::as_bytes(std::span(large))));
+        const Hit no_room = cache.get("a", std::span(buffer).first(100));
+        EXPECT_EQ(no_room.found, Found::too_small);
+        EXPECT_EQ(no_room.size, large.size());
+        ValueView view;
+        EXPECT_EQ(cache.get_view("a", view).found, Found::copy_only);
+        std::size_t seen = 0;
+        cache.for_each([&](std::string_view, std::string_view one, const EntryFields&) {
+            seen += one.size();
+            return true;
+        });
+        EXPECT_EQ(seen, large.size());
+        cache.invalidate("x");
+        EXPECT_FALSE(cache.get("a", value));
+    }
+    int loads = 0;
+    const auto load = [&] {
+        ++loads;
+        return large;
+    };
+    EXPECT_EQ(cache.get_or_load("b", {}, load).value(), large);
+    EXPECT_EQ(cache.get_or_load("b", {}, load).value(), large);
+    EXPECT_EQ(loads, 1);
+    EXPECT_EQ(cache.put("c", std::string(cache.stats().largest_value_bytes + 1, 'c')).code(),
+              StatusCode::too_large);
+    EXPECT_TRUE(cache.put("c", std::string(cache.stats().largest_value_bytes, 'c')).ok());
+    EXPECT_TRUE(cache.get("c", value));
+}
+
 TEST_F(SharedCacheTest, AViewIsJudgedAsACopyIs) {
     ASSERT_TRUE(cache_.put("a", "value", {.ttl = 1h, .tags = {"x"}}).ok());
     ASSERT_TRUE(cache_.put("short", "v", {.ttl = 1ms}).ok());

@@ -88,7 +88,8 @@ typedef struct tc_view {
  * they are until tc_view_release(), whatever happens to the key, and can't be evicted: hold a view for as
  * long as reading takes. Release it before tc_shared_close(). TC_OK; TC_NOT_FOUND; TC_INVALID_ARGUMENT.
  * TC_BUSY: this process holds all the views it may (16, fewer in a small segment), or has no process slot;
- * TC_TOO_LARGE: the value is compressed; then tc_shared_get_value() has it. `hit` may be NULL.
+ * TC_TOO_LARGE: the value is compressed or lies in parts, being larger than a block; then
+ * tc_shared_get_value() has it. `hit` may be NULL.
  *
  * A view may be released by any thread. A forked child has nothing in its copy of one: tc_view_held() is 0
  * there, and the bytes may change. The view of a process that died is taken back. */
@@ -120,7 +121,8 @@ typedef struct tc_put_options {
 #define TC_PUT_OPTIONS_INIT \
     { sizeof(tc_put_options), -1, -1, TC_WARM, 0, NULL, 0, 0 }
 
-/* Stores a value in place of an older one. TC_TOO_LARGE; TC_NO_SPACE: nothing can be evicted now, go on. */
+/* Stores a value in place of an older one. TC_TOO_LARGE: more than 64 MiB, or than a quarter of the segment;
+ * TC_NO_SPACE: nothing can be evicted now, go on. */
 TC_API tc_status* tc_shared_put(tc_shared_cache* cache, const void* key, size_t key_size, const void* value,
                                 size_t value_size, const tc_put_options* options);
 /* The segment's clock before a value is computed: an invalidation that comes meanwhile is not missed. */
