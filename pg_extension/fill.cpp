@@ -187,9 +187,7 @@ void run(Fill& fill, DestReceiver* receiver) {
     fill.reasons.raise_if_any();
     in_query(fill, [&fill, receiver] { execute(fill, receiver); });
     note_cost(fill);
-#ifdef TIERCACHE_PAUSE_POINTS
-    if (settings::mutant == static_cast<int>(settings::Mutant::late_stamp)) fill.stamp = shared::clock_now();
-#endif
+    if (settings::is_broken(settings::Mutant::late_stamp)) fill.stamp = shared::clock_now();
 }
 
 bool may_keep(const Fill& fill) {

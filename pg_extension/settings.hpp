@@ -24,13 +24,34 @@ extern int mode;
 enum class Verify : int { off, warning, error };
 extern int verify;
 
+// Deliberately broken variants of the freshness rule and of what feeds it, which the race tests must catch.
+enum class Mutant : int {
+    none,
+    late_stamp,      // the stamp is read after the snapshot
+    no_writers,      // nothing is marked while it is being committed
+    no_versions,     // a commit moves no version
+    no_check,        // every entry is fresh
+    rows_only,       // tables' definitions are ignored: neither their locks nor their messages count
+    one_lock,        // only one of the relations that a transaction locked counts
+    no_ancestors,    // a child's change is not its parents'
+    no_relations,    // relcache messages are ignored: GRANT, policies
+    no_catalogs,     // messages of types, names and schemas are ignored
+    no_definitions,  // messages of functions, enum labels, operators, ... are ignored
+    no_roles,        // messages of roles and memberships are ignored
+    no_in_doubt,     // COMMIT PREPARED moves no version
+    no_own_writes,   // a transaction with changes of its own looks up and fills
+    no_snapshot,     // REPEATABLE READ is served by what is fresh now
+    no_plan_age,     // a result of an outdated plan is stored
+    no_temp_names,   // temporary names are not in the key
+};
 #ifdef TIERCACHE_PAUSE_POINTS
-// Deliberately broken variants of the freshness rule, which the race tests must catch.
-enum class Mutant : int { none, late_stamp, no_writers, no_versions, no_check };
 extern int mutant;  // tiercache.mutant
 // tiercache.repeat: a transparent miss runs its query to the end first and is then served from the entry, so
 // that every query that can be cached is served at least once.
 extern bool repeat;
+[[nodiscard]] inline bool is_broken(Mutant m) noexcept { return mutant == static_cast<int>(m); }
+#else
+[[nodiscard]] constexpr bool is_broken(Mutant /*m*/) noexcept { return false; }
 #endif
 
 void define();

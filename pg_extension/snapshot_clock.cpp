@@ -63,7 +63,9 @@ const char* bypass_reason() {
     }
     if (IsolationIsSerializable()) return "the transaction is SERIALIZABLE";
     if (IsInParallelMode() || IsParallelWorker()) return "the query runs in parallel";
-    if (TransactionIdIsValid(GetTopTransactionIdIfAny())) return "the transaction has changes of its own";
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+        !settings::is_broken(settings::Mutant::no_own_writes))
+        return "the transaction has changes of its own";
     return nullptr;
 }
 
@@ -91,10 +93,8 @@ void note_transaction_snapshot() {
 }
 
 Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch) {
-#ifdef TIERCACHE_PAUSE_POINTS
-    if (settings::mutant == static_cast<int>(settings::Mutant::no_check)) return Verdict::fresh;
-#endif
-    if (IsolationUsesXactSnapshot()) {
+    if (settings::is_broken(settings::Mutant::no_check)) return Verdict::fresh;
+    if (IsolationUsesXactSnapshot() && !settings::is_broken(settings::Mutant::no_snapshot)) {
         note_transaction_snapshot();
         if (!transaction_clock.clock) return Verdict::no_clock;
         stamp = std::min(stamp, *transaction_clock.clock);
@@ -104,9 +104,8 @@ Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, st
 
 Verdict check_for_snapshot(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch,
                            std::uint64_t snapshot_clock) {
-#ifdef TIERCACHE_PAUSE_POINTS
-    if (settings::mutant == static_cast<int>(settings::Mutant::no_check)) return Verdict::fresh;
-#endif
+    if (settings::is_broken(settings::Mutant::no_check)) return Verdict::fresh;
+    if (settings::is_broken(settings::Mutant::no_snapshot)) snapshot_clock = stamp;
     return shared::clock().check_unleased(tags, std::min(stamp, snapshot_clock), epoch);
 }
 
@@ -121,6 +120,7 @@ PlanAge plan_age_now() noexcept {
 }
 
 bool plan_is_current(const PlanAge& age, std::span<const Tag> tags) noexcept {
+    if (settings::is_broken(settings::Mutant::no_plan_age)) return true;
     if (age.ddl_pending) return false;
     return std::all_of(tags.begin(), tags.end(), [&age](Tag tag) {
         return pg_atomic_read_u64(&shared::ddl_version(tag)) <= age.clock;

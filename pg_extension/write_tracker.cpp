@@ -47,6 +47,9 @@ struct Sweep {
 
     static void visit(void* self, Oid relation, LOCKMASK modes) {
         auto& sweep = *static_cast<Sweep*>(self);
+        if (settings::is_broken(settings::Mutant::rows_only)) modes &= LOCKBIT_ON(RowExclusiveLock);
+        if (modes == 0) return;
+        if (settings::is_broken(settings::Mutant::one_lock)) sweep.count = 0;
         if (sweep.count == room) {
             sweep.overflow = true;
             return;
@@ -71,6 +74,7 @@ void add_with_ancestors(const Sweep::Found& found, const ancestors::Family& fami
         if (is_ddl) transaction.ddl.add(tag);
     };
     add(found.relation);
+    if (settings::is_broken(settings::Mutant::no_ancestors)) return;
     for (const Oid ancestor : family.ancestors) add(ancestor);
 }
 
@@ -85,21 +89,9 @@ void collect_from_locks() {
     }
 }
 
-[[nodiscard]] bool marks_writers() {
-#ifdef TIERCACHE_PAUSE_POINTS
-    return settings::mutant != static_cast<int>(settings::Mutant::no_writers);
-#else
-    return true;
-#endif
-}
+[[nodiscard]] bool marks_writers() { return !settings::is_broken(settings::Mutant::no_writers); }
 
-[[nodiscard]] bool moves_versions() {
-#ifdef TIERCACHE_PAUSE_POINTS
-    return settings::mutant != static_cast<int>(settings::Mutant::no_versions);
-#else
-    return true;
-#endif
-}
+[[nodiscard]] bool moves_versions() { return !settings::is_broken(settings::Mutant::no_versions); }
 
 // Cannot fail.
 void mark_all() noexcept {
@@ -150,6 +142,7 @@ void bump_latecomers(std::uint64_t now) noexcept {
         const ancestors::Family family = ancestors::remembered(sweep.found[i].relation);
         if (family.temporary) continue;
         bump(sweep.found[i].relation);
+        if (settings::is_broken(settings::Mutant::no_ancestors)) continue;
         for (const Oid ancestor : family.ancestors) bump(ancestor);
     }
     if (sweep.overflow) clock.raise_floor(now);
@@ -263,19 +256,24 @@ void note_definition(Tag tag) {
 // GRANT and REVOKE lock nothing that a sweep would find; they change the relation's definition.
 void on_relation_change(Datum /*argument*/, Oid relation) {
     ancestors::forget();
+    if (settings::is_broken(settings::Mutant::no_relations) ||
+        settings::is_broken(settings::Mutant::rows_only))
+        return;
     if (OidIsValid(relation) && may_be_ours()) note_definition(relation_tag(relation));
 }
 
 void on_catalog_row_change(Datum /*argument*/, int cache_id, uint32 hash_value) {
+    if (settings::is_broken(settings::Mutant::no_catalogs)) return;
     if (hash_value != 0 && may_be_ours()) note_definition(catalog_tag(cache_id, hash_value));
 }
 
 void on_roles_change(Datum /*argument*/, int /*cache_id*/, uint32 hash_value) {
+    if (settings::is_broken(settings::Mutant::no_roles)) return;
     if (hash_value != 0 && may_be_ours()) note_definition(roles_tag());
 }
 
 void on_shared_definition_change(Datum /*argument*/, int cache_id, uint32 hash_value) {
-    if (hash_value == 0 || !may_be_ours()) return;
+    if (settings::is_broken(settings::Mutant::no_definitions) || hash_value == 0 || !may_be_ours()) return;
     note_definition(definitions_tag());
     if (cache_id == PROCOID) note_definition(catalog_tag(cache_id, hash_value));
 }
