@@ -53,7 +53,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes clean help lint format \
+.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -75,6 +75,7 @@ help:
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
 	@echo 'make bench-l1-sizes   the segment at 1 GiB and 8 GiB'
+	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
 	@echo 'make lint         clang-format, clang-tidy and shellcheck;  make format  rewrites the sources'
 	@echo 'make clean        remove build/'
 	@echo
@@ -181,7 +182,7 @@ $(FUZZ): $(B)/tests/%: build/fuzz/tests/fuzz/%.o build/fuzz/libtiercache_shm.a
 # deps may install the server that PG_CONFIG is looked for: what follows runs in a make of its own.
 AGAIN = $(MAKE) --no-print-directory -j$(shell nproc)
 ifndef SKIP_DEPS
-check demo bench bench-l1 bench-l1-sizes: deps
+check demo bench bench-l1 bench-l1-sizes bench-l4: deps
 endif
 check:
 	@tests/run.sh
@@ -202,6 +203,9 @@ bench-l1:
 bench-l1-sizes:
 	@$(AGAIN) $(BENCH_L1)
 	@bench/run.sh l1-sizes
+bench-l4:
+	@$(AGAIN) $(B)/bench/l4_bench build
+	@bench/run.sh l4
 check-core:
 	@$(AGAIN) build extension-pause
 	@tests/check_core.sh

@@ -13,6 +13,7 @@ packages=(
     libgtest-dev libbenchmark-dev
     redis-server python3 spin # tests
     liblmdb-dev libtbb-dev libcuckoo-dev memcached # peers in make bench-l1
+    pgpool2 # peer in make bench-l4
 )
 
 missing() {
@@ -86,7 +87,7 @@ apt=(apt-get -q -o DPkg::Lock::Timeout=600)
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
 
 # Nor is a server that nobody asked for started at the next boot.
-for server in redis-server memcached; do
+for server in redis-server memcached pgpool2; do
     if [[ " ${missing[*]} " == *" $server "* ]]; then
         update-rc.d "$server" disable >/dev/null 2>&1 || :
         systemctl disable "$server" >/dev/null 2>&1 || :
