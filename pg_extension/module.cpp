@@ -3,6 +3,7 @@
 #include "pg_extension/classes.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/lease_worker.hpp"
+#include "pg_extension/maintenance.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
@@ -34,6 +35,7 @@ void install() {
     tiercache::classes::register_callbacks();
     tiercache::register_lease_worker();
     tiercache::dependencies::install_hook();
+    tiercache::maintenance::install_hook();
     tiercache::transparent::install_hooks();
     previous_planner_hook = planner_hook;
     planner_hook = plan;

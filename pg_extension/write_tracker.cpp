@@ -4,6 +4,7 @@
 #include "pg_extension/changed_slots.hpp"
 #include "pg_extension/held_locks.hpp"
 #include "pg_extension/in_doubt.hpp"
+#include "pg_extension/maintenance.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -48,6 +49,7 @@ struct Sweep {
     static void visit(void* self, Oid relation, LOCKMASK modes) {
         auto& sweep = *static_cast<Sweep*>(self);
         if (settings::is_broken(settings::Mutant::rows_only)) modes &= LOCKBIT_ON(RowExclusiveLock);
+        if (maintenance::only()) modes &= ~LOCKBIT_ON(ShareUpdateExclusiveLock);
         if (modes == 0) return;
         if (settings::is_broken(settings::Mutant::one_lock)) sweep.count = 0;
         if (sweep.count == room) {
@@ -214,15 +216,18 @@ void on_transaction_event(XactEvent event, void* /*argument*/) {
             break;
         case XACT_EVENT_COMMIT:
             after_commit();
+            maintenance::after_commit();
             break;
         case XACT_EVENT_ABORT:
             after_abort();
+            maintenance::after_abort();
             break;
         case XACT_EVENT_PRE_PREPARE:
             before_prepare();
             break;
         case XACT_EVENT_PREPARE:
             after_prepare();
+            maintenance::after_commit();
             break;
         case XACT_EVENT_PARALLEL_PRE_COMMIT:
         case XACT_EVENT_PARALLEL_COMMIT:
@@ -259,7 +264,8 @@ void on_relation_change(Datum /*argument*/, Oid relation) {
     if (settings::is_broken(settings::Mutant::no_relations) ||
         settings::is_broken(settings::Mutant::rows_only))
         return;
-    if (OidIsValid(relation) && may_be_ours()) note_definition(relation_tag(relation));
+    if (OidIsValid(relation) && may_be_ours() && !maintenance::only())
+        note_definition(relation_tag(relation));
 }
 
 void on_catalog_row_change(Datum /*argument*/, int cache_id, uint32 hash_value) {

@@ -1,0 +1,15 @@
+// ANALYZE and VACUUM by hand lock and send messages as a change of definitions does, and change no answer.
+#pragma once
+
+namespace tiercache::maintenance {
+
+// Does this transaction do nothing but ANALYZE or VACUUM (without FULL)? Then locks of their mode and
+// relcache messages are not those of a change.
+[[nodiscard]] bool only() noexcept;
+// At a transaction's end.
+void after_commit() noexcept;
+void after_abort() noexcept;
+// Chains the hook of utility commands. Once a process.
+void install_hook();
+
+}  // namespace tiercache::maintenance
