@@ -9,7 +9,7 @@ namespace {
 // Each lost CAS is another's success; beyond these the bucket is a battlefield and the item not worth it.
 constexpr int attempts_max = 32;
 // Recycles in which scrub() comes around: half of what makes a slot's generation bits come around.
-constexpr std::uint64_t scrub_period = 8192;
+constexpr std::uint64_t scrub_period = 4096;
 
 }  // namespace
 
@@ -34,22 +34,28 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
     return blocks_.generation_after_read(slot.block) == state.generation;
 }
 
-// Does the slot name an item of the key? `seen` is the word that was judged.
+// Does the slot name an item of the key, visible or pending? `seen` is the word that was judged.
 bool Index::holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
                       std::uint64_t& seen) const noexcept {
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
-        // Sequentially consistent for erase_duplicates(): of two writers that publish at once, at least one
-        // must see both slots. Acquire: pairs with the release in publish(); names_key() reads the item.
+        // Sequentially consistent for sole(): of two writers that take slots at once, at least one must see
+        // the other's. Acquire: pairs with the release in publish(); names_key() reads the item.
         seen = word.load(std::memory_order_seq_cst);
         const Slot slot = Slot::unpack(seen);
         if (slot.tag != slot_tag(hash)) return false;
-        if (names_key(slot, hash, key)) return true;
+        if (names_key(slot.visible(), hash, key)) return true;
         // Copied to another place between the load and the look, and the old place recycled? Acquire: whoever
         // saw the old place recycled sees the slot after the move.
         after_read();
         if (word.load(word_load_order) == seen) return false;
     }
-    return false;
+    // It never held still. If it is another key's item, that one may be displaced for it.
+    return true;
+}
+
+// Empty, stale, or left pending in a block that was recycled since.
+bool Index::unused(std::uint64_t word) const noexcept {
+    return word == 0 || !live(Slot::unpack(word).visible());
 }
 
 // The slot that a new item takes: the key's own, else an unused one, else the least used.
@@ -61,8 +67,7 @@ struct Index::Choice {
     bool displaces = false;
 };
 
-// False when the slots changed meanwhile, and the caller looks again.
-bool Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                    Choice& choice) const noexcept {
     choice = {};
     std::uint32_t worth = UINT32_MAX;
@@ -70,21 +75,32 @@ bool Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
         std::uint64_t word = 0;
         const bool own = holds_key(candidates[i], hash, key, word);
         const Slot slot = Slot::unpack(word);
-        if (own) {
-            if (!choice.own) {
-                choice = {&candidates[i], word, slot, true, false};
-            } else if (!candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
-                return false;
-            }
-            continue;
+        if (own && !slot.pending()) {
+            choice = {&candidates[i], word, slot, true, false};
+            return;
         }
-        const bool in_use = word != 0 && live(slot);
+        const bool in_use = !own && !unused(word);
         const std::uint32_t other_worth = in_use ? 2U + slot.frequency : 1U;
         // Among equals, the place after the new item's tag: no slot is the eternal victim.
         const bool tie = other_worth == worth && in_use && i <= slot_tag(hash) % Candidates::count;
-        if (!choice.own && (other_worth < worth || tie)) {
-            choice = {&candidates[i], word, slot, false, in_use};
+        if (other_worth < worth || tie) {
+            choice = {&candidates[i], word, slot, false, in_use && !slot.pending()};
             worth = other_worth;
+        }
+    }
+}
+
+// Is the key in no slot but `own`, pending? Others that are pending fail by this.
+bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+                 const Word* own) const noexcept {
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        if (&candidates[i] == own) continue;
+        for (int attempt = 0;; ++attempt) {
+            std::uint64_t word = 0;
+            if (!holds_key(candidates[i], hash, key, word)) break;
+            if (!Slot::unpack(word).pending() || attempt == attempts_max) return false;
+            // Acquire and release: as every change of a slot. Fails when it has become visible.
+            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
         }
     }
     return true;
@@ -96,50 +112,30 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
     const Candidates candidates = this->candidates(place_hash(hash));
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         Choice choice;
-        if (!choose(candidates, hash, key, choice)) continue;
+        choose(candidates, hash, key, choice);
         Slot placed = slot;
-        if (choice.own) placed.frequency = choice.slot.frequency;
-        if (choice.displaces) erase_tag(candidates, choice.slot.tag, choice.word);
-        // Release: pairs with the acquire of readers; the item's words come before it. Sequentially
-        // consistent for the search for duplicates that follows.
-        if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_seq_cst)) {
-            if (choice.displaces) displaced = choice.slot;
-            erase_duplicates(hash, key);
+        if (choice.own) {
+            placed.frequency = choice.slot.frequency;
+            // Release: pairs with the acquire of readers; the item's words come before it.
+            if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_acq_rel)) {
+                return true;
+            }
+            continue;
+        }
+        std::uint64_t pending = placed.as_pending().pack();
+        // Sequentially consistent: before the search that follows, in every thread's eyes. Release: another
+        // writer's search reads the item's key.
+        if (!choice.word->compare_exchange_strong(choice.seen, pending, std::memory_order_seq_cst)) continue;
+        if (choice.displaces) displaced = choice.slot;
+        const bool becomes_visible = sole(candidates, hash, key, choice.word);
+        const std::uint64_t next = becomes_visible ? placed.pack() : 0;
+        // Release: as above. Fails when another writer emptied it.
+        if (choice.word->compare_exchange_strong(pending, next, std::memory_order_acq_rel) &&
+            becomes_visible) {
             return true;
         }
     }
     return false;
-}
-
-void Index::erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept {
-    const Candidates candidates = this->candidates(place_hash(hash));
-    bool found = false;
-    for (std::size_t i = 0; i < Candidates::count; ++i) {
-        for (int attempt = 0;; ++attempt) {
-            std::uint64_t word = 0;
-            if (!holds_key(candidates[i], hash, key, word)) break;
-            if (!found) {
-                found = true;
-                break;
-            }
-            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
-            if (attempt < attempts_max) continue;
-            candidates[i].exchange(0, std::memory_order_acq_rel);
-            break;
-        }
-    }
-}
-
-// Another tag's item may have come into a slot between the look and the CAS: then the CAS fails, and the slot
-// stays.
-void Index::erase_tag(const Candidates& candidates, std::uint16_t tag, const Word* but) noexcept {
-    for (std::size_t i = 0; i < Candidates::count; ++i) {
-        if (&candidates[i] == but) continue;
-        std::uint64_t word = candidates[i].load(std::memory_order_relaxed);
-        for (int attempt = 0; attempt < attempts_max && Slot::unpack(word).tag == tag; ++attempt) {
-            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
-        }
-    }
 }
 
 bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
@@ -148,7 +144,8 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {
             std::uint64_t word = 0;
-            if (!holds_key(candidates[i], hash, key, word)) break;
+            // What is pending comes after this.
+            if (!holds_key(candidates[i], hash, key, word) || Slot::unpack(word).pending()) break;
             // Fails when a reader raised the frequency, or a writer replaced the item: look again.
             if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
                 erased = true;
@@ -200,8 +197,7 @@ bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) 
     });
 }
 
-bool Index::evict_item(std::uint64_t place_hash, const ItemSlot& item) noexcept {
-    erase_tag(candidates(place_hash), item.seen.tag, item.word);
+bool Index::evict_item(const ItemSlot& item) noexcept {
     return exchange_slot(item, [](std::uint8_t) { return std::uint64_t{0}; });
 }
 
@@ -254,7 +250,7 @@ void Index::scrub() noexcept {
     for (std::uint64_t i = 0; i < share; ++i) {
         for (Word& word : buckets_[(begin + i) % bucket_count_].slots) {
             std::uint64_t seen = word.load(std::memory_order_relaxed);
-            if (seen != 0 && !live(Slot::unpack(seen))) {
+            if (seen != 0 && unused(seen)) {
                 word.compare_exchange_strong(seen, 0, std::memory_order_relaxed);
             }
         }

@@ -1,36 +1,33 @@
 // The index: where the item of a key lies. Buckets of one cache line, seven slots and a word for ghosts.
 //
-//   slot  tag 16 | generation 14 | block 14 | offset 18 | frequency 2
+//   slot  tag 16 | pending 1 | generation 13 | block 14 | offset 18 | frequency 2
 //
 // A key has one pair of adjacent buckets, chosen by its place hash, and may lie in any of their 14 slots, its
 // first bucket first. A slot is empty (0), or stale (its generation is no longer the block's), or names an
-// item. The tag is never 0, so neither is a slot that names one.
+// item. The tag is never 0, so neither is a slot that names one. While a slot is pending no reader looks at
+// it: its generation is nobody's.
 //
 // Invariants:
 //  - A slot changes by CAS of the whole word. Publishing one is the only release that makes an item visible,
 //    and it happens while the writer pins the block: a slot names a whole item of the generation it carries
 //    until that block's generation changes.
-//  - Readers search a key's slots in one order, and the first slot that names an item of the key counts.
-//    Once put() has returned, no reader gets an older value of the key. Why that holds:
-//    1  A put that finds the key takes that very slot by CAS: the older value is gone at that moment. Other
-//       slots of the key are emptied before that, so that a writer that dies after it leaves one slot.
-//    2  Two puts that both found none may publish in two slots. Each searches all slots again afterwards and
-//       empties those of the key behind the first one. Publishing and this search are sequentially
-//       consistent, so at least the one that published last sees both, and both judge by the same order: they
-//       agree which stays. The put whose value went ran at the same time as the other's, so either is the
-//       newer one.
-//    3  Emptying a slot in that search does not give up: what changes the slot meanwhile is a reader (at most
-//       three times), a copy forward, or a writer of the key; after attempts_max it is emptied whatever it
-//       holds, which can cost a hit and nothing else.
-//    4  A copy forward changes the slot in place, from the item's old place to the new, by CAS: it never
+//  - A key has at most one visible item, whoever stops or dies where. So once put() has returned no reader
+//    gets an older value: there is none to be got. Why that holds:
+//    1  A put that finds the key takes that very slot by CAS: the older value is gone at that moment.
+//    2  A put that finds none takes a slot as pending, then searches all slots again, then makes its own
+//       visible by CAS. In that search it empties pending slots of the key, whose writers thereby fail and
+//       begin anew; a visible one makes it withdraw and begin anew. Taking a slot and the search are
+//       sequentially consistent: of two such puts at least the one that took its slot last sees the other's.
+//       It either empties it in time, or finds it visible and withdraws. So not both become visible.
+//    3  A copy forward changes the slot in place, from the item's old place to the new, by CAS: it never
 //       succeeds when the value was replaced, erased or cleared meanwhile. And a writer does not miss
 //       an item that is copied while it looks: a slot of its tag that leads nowhere counts as not the key's
 //       only if it still holds the same word afterwards (holds_key()). A place is recycled only after all
 //       moves away from it, so who saw it recycled sees the moved slot.
-//    5  An item that is evicted or displaced takes all slots of its tag out of its buckets with it: should a
-//       writer have died between publishing and 2, what it left does not come back.
-//  - The slot has 14 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
-//    around after 16,384 recycles of a block; scrub() has cleared every stale slot long before. Should one
+//    4  Only its own writer makes a pending slot visible. One that a dead writer left is emptied by the next
+//       put of the key, displaced as an unused item is, or stale when its block is recycled.
+//  - The slot has 13 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
+//    around after 8,192 recycles of a block; scrub() has cleared every stale slot long before. Should one
 //    survive, the item's own header still has the full generation.
 //
 // The eighth word of a bucket has four ghosts: the tags of the last items that were evicted from the small
@@ -54,7 +51,7 @@ inline constexpr std::uint32_t frequency_max = 3;
 
 struct Slot {
     std::uint16_t tag = 0;
-    std::uint16_t generation = 0;  // bits 1 to 14 of the block's
+    std::uint16_t generation = 0;  // bits 1 to 13 of the block's, and pending_bit
     std::uint16_t block = 0;       // 14 bits
     std::uint32_t offset = 0;      // 18 bits, in units
     std::uint8_t frequency = 0;    // 2 bits
@@ -68,12 +65,28 @@ struct Slot {
                 static_cast<std::uint16_t>(word >> 20 & 0x3fff),
                 static_cast<std::uint32_t>(word >> 2 & 0x3ffff), static_cast<std::uint8_t>(word & 3)};
     }
-    // Does it name an item of a block in this state? No for stale slots and while the block is recycled.
+    static constexpr std::uint16_t pending_bit = 1U << 13;
+    static constexpr std::uint16_t generation_bits = pending_bit - 1;
+
+    [[nodiscard]] bool pending() const noexcept { return (generation & pending_bit) != 0; }
+    // The same slot once it is visible, and while it is not.
+    [[nodiscard]] Slot visible() const noexcept {
+        Slot slot = *this;
+        slot.generation &= generation_bits;
+        return slot;
+    }
+    [[nodiscard]] Slot as_pending() const noexcept {
+        Slot slot = *this;
+        slot.generation |= pending_bit;
+        return slot;
+    }
+    // Does it name an item of a block in this state? No for stale and pending slots and while the block is
+    // recycled.
     [[nodiscard]] bool current(const BlockState& state) const noexcept {
         return generation == slot_generation(state.generation) && (state.generation & 1) == 0;
     }
     static std::uint16_t slot_generation(std::uint32_t generation) noexcept {
-        return static_cast<std::uint16_t>(generation >> 1 & 0x3fff);
+        return static_cast<std::uint16_t>(generation >> 1 & generation_bits);
     }
 };
 
@@ -176,10 +189,7 @@ class Index {
     bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                  Slot& displaced) noexcept;
 
-    // The search after publishing: of all slots of the key the first one stays.
-    void erase_duplicates(const KeyHash& hash, std::span<const std::byte> key) noexcept;
-
-    // Takes all items of `key` out; false when there was none.
+    // Takes the item of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
     // The slot that names exactly this item, whatever its frequency, as it was seen.
@@ -193,7 +203,7 @@ class Index {
     // slot no longer names the item.
     static bool move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) noexcept;
     // Takes the item out; false when the slot no longer names it.
-    bool evict_item(std::uint64_t place_hash, const ItemSlot& item) noexcept;
+    static bool evict_item(const ItemSlot& item) noexcept;
 
     // ---- ghosts ----
     void remember(std::uint64_t place_hash, std::uint16_t tag) noexcept;
@@ -231,10 +241,12 @@ class Index {
                                  std::span<const std::byte> key) const noexcept;
     bool holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
                    std::uint64_t& seen) const noexcept;
+    [[nodiscard]] bool unused(std::uint64_t word) const noexcept;
     struct Choice;
-    bool choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+    void choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                 Choice& choice) const noexcept;
-    static void erase_tag(const Candidates& candidates, std::uint16_t tag, const Word* but) noexcept;
+    bool sole(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
+              const Word* own) const noexcept;
 
     Bucket* buckets_ = nullptr;
     std::uint64_t bucket_count_ = 0;

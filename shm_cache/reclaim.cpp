@@ -248,7 +248,7 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
     }
     if (!is_part) {
         drop_item(e, header.place_hash, slot, expired);
-    } else if (index_.evict_item(header.place_hash, slot) && head.word != nullptr) {
+    } else if (Index::evict_item(slot) && head.word != nullptr) {
         // One of its parts is gone, and so is the value.
         drop_item(e, place_hash({part.head, 0}), head, expired);
     }
@@ -256,7 +256,7 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
 
 void Reclaimer::drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,
                           bool expired) noexcept {
-    if (!index_.evict_item(place_hash, slot)) return;
+    if (!Index::evict_item(slot)) return;
     (expired ? e.expired : e.evicted) += 1;
     if (!expired && e.policy.ghosts && e.stream.queue == Queue::small) {
         index_.remember(place_hash, slot.seen.tag);

@@ -51,7 +51,7 @@ ReadResult Segment::Impl::read_parts(const PartsNote& note, std::span<std::byte>
         const Index::ItemSlot head = find_head(geometry, blocks, index, key);
         if (head.word == nullptr) return ReadResult::torn;
         const DataClass data_class = blocks.state(head.seen.block).stream.data_class;
-        if (index.evict_item(place_hash({key.head, 0}), head)) processes.count(evicted_items(data_class));
+        if (Index::evict_item(head)) processes.count(evicted_items(data_class));
         return ReadResult::other;
     }
     return ReadResult::whole;

@@ -4,11 +4,12 @@
 //   W2 reserve by one fetch_add (W1 and W2 in stream.cpp)
 //   W3 write the item
 //   W4 set its start bit
-//   W5 publish by one CAS of an index slot (release)
+//   W5 publish by one CAS of the key's index slot (release); where it has none, take one as pending, search
+//      for another of the key, and make it visible by one CAS (index.cpp)
 //   W6 unpin
-//   W7 erase duplicates of the key (with W5, in index.cpp)
 //
-// A process that dies at any of these leaves at most a hole in a block and a pin that counts for nothing.
+// A process that dies at any of these leaves at most a hole in a block, a slot that no reader looks at,
+// and a pin that counts for nothing.
 #include "shm_cache/entry.hpp"
 #include "shm_cache/segment_impl.hpp"
 

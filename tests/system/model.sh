@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A model of the segment's blocks: every interleaving of small worlds, with spin. Each rule that the model rests on is broken once, and the break must be found.
+# Models of the segment's blocks and of the slots of a key: every interleaving of small worlds, with spin. Each rule that the model rests on is broken once, and the break must be found.
 #   MODEL_LONG=1   also the worlds that take minutes
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/lib/cluster.sh
 tc_workdir
-source=$PWD/tests/model/blocks.pml
+models=$PWD/tests/model
+source=$models/blocks.pml
 
 # verify NAME -D...: explores all of it; its exit status is 0 when nothing is wrong, 1 when something is, 2 otherwise.
 verify() {
@@ -57,4 +58,23 @@ caught FREE_BEFORE_CLEAR "${writers[@]}"
 caught NO_TAKEOVER "${streams[@]}" -DPUTS2=2
 caught ORPHANS_STAY "${streams[@]}"
 caught PINS_OF_THE_DEAD_HOLD "${streams[@]}"
+
+source=$models/index.pml
+absent=(-DNEIGHBOUR -DDEATHS)
+tc_check 'two puts of an absent key, one of them killed: one visible slot' right index_put "${absent[@]}" -DERASER
+tc_check 'a put that replaces' right index_replace "${absent[@]}" -DPUTS=2
+tc_check 'a reader never gets an older value' right index_read -DDEATHS -DPUTS=2 -DREADS=3
+tc_check 'a key that is copied forward is not absent' right index_move -DDEATHS -DMOVER -DPUTS=2
+if [[ -n ${MODEL_LONG:-} ]]; then
+    tc_check 'a reader, and another key that comes and goes' right index_read_long "${absent[@]}" -DREADS=3
+    tc_check 'one visible slot of three' right index_three "${absent[@]}" -DSLOTS=3
+    # The reader's own judgement, without that of the slots.
+    tc_check 'broken, and found by the reader: visible_at_once' wrong reader_alone -DMUTANT_VISIBLE_AT_ONCE "${absent[@]}" -DERASER -DREADER_ALONE -DREADS=3
+fi
+caught VISIBLE_AT_ONCE "${absent[@]}" -DERASER
+caught NO_SEARCH "${absent[@]}" -DERASER
+caught PENDING_IS_LEFT "${absent[@]}" -DERASER
+caught VISIBLE_IS_LEFT "${absent[@]}" -DERASER
+caught CONFIRMED_WITHOUT_LOOKING "${absent[@]}" -DERASER
+caught MOVED_IS_ABSENT -DDEATHS -DMOVER -DNEIGHBOUR
 tc_done

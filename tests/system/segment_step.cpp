@@ -4,6 +4,10 @@
 //          and after one trip around the blocks nothing of the dead one is left
 //   stop   a writer is held at random instructions while others recycle every block they can, several times
 //          over; then it goes on. What it does then must harm nobody
+//   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
+//   comes
+//          and goes around it so that they take different slots; one of them may die anywhere. After every
+//          turn the key has one visible item at most, and what a dead writer left does not come back
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and stride give the same run.
 #include <fcntl.h>
@@ -16,9 +20,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 
 #include "shm_cache/block.hpp"
+#include "shm_cache/index.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/shared_memory.hpp"
 #include "tests/unit/segment_inside.hpp"
@@ -210,6 +216,113 @@ void stop_sweep(std::uint64_t seed, std::uint64_t puts) {
            static_cast<unsigned long long>(puts), static_cast<unsigned long long>(seed));
 }
 
+// ---- two writers of one absent key ---------------------------------------------------------------
+
+class Race {
+ public:
+    explicit Race(std::uint64_t seed)
+        : world_(seed), index_(world_.memory_.bytes().data(), world_.geometry_, world_.blocks_) {
+        require(world_.segment_.put(oracle_entry(neighbour, 1, 30)).ok(), "a put failed");
+        const Index::ItemSlot there = visible(neighbour);
+        require(there.word != nullptr, "a value is gone at once");
+        other_ = there.seen;
+        other_.tag = static_cast<std::uint16_t>(slot_tag(hash_) ^ 0x5555);
+    }
+
+    void run(std::uint64_t rounds) {
+        for (round_ = 1; round_ <= rounds; ++round_) {
+            for (std::size_t i = 0; i < Index::Candidates::count; ++i) slots_[i].store(0);
+            for (std::size_t w = 0; w < writers_.size(); ++w) {
+                if (!writers_[w])
+                    writers_[w].emplace([this, w](bool prepared) { return operate(w, prepared); });
+            }
+            play();
+            judge();
+            for (std::optional<SteppedProcess>& writer : writers_) {
+                if (writer) writer->run();
+            }
+        }
+        printf("ok race: %llu rounds, %llu deaths, %llu turns (seed as above)\n",
+               static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(deaths_),
+               static_cast<unsigned long long>(turns_));
+    }
+
+ private:
+    static constexpr std::uint64_t key = 1;
+    static constexpr std::uint64_t neighbour = 2;
+
+    // In a writer's process, where `item_` and `sequence_` are its own. Only publishing is stepped through:
+    // the item is there before, by a put that is taken back.
+    bool operate(std::size_t writer, bool prepared) {
+        const Bytes name = key_of(key);
+        Slot displaced;
+        if (prepared) return index_.publish(hash_, name, item_, displaced);
+        if (!world_.segment_.put(oracle_entry(key, ++sequence_ * 2 + writer, 50)).ok()) return false;
+        const Index::ItemSlot there = visible(key);
+        item_ = there.seen;
+        return there.word != nullptr && Index::evict_item(there);
+    }
+
+    Index::ItemSlot visible(std::uint64_t number) {
+        const KeyHash hash = hash_key(key_of(number));
+        const Index::Candidates slots = index_.candidates(place_hash(hash));
+        Index::ItemSlot found;
+        for (std::size_t i = 0; i < Index::Candidates::count; ++i) {
+            const Slot slot = Slot::unpack(slots[i].load());
+            if (slot.tag != slot_tag(hash) || !index_.live(slot)) continue;
+            require(found.word == nullptr, "two items of one key are visible");
+            found = {&slots[i], slot};
+        }
+        return found;
+    }
+
+    void play() {
+        std::array<bool, 2> ended{};
+        // In half of the rounds the first writer dies, somewhere.
+        std::uint64_t turns_to_live = world_.random_() % 2 == 0 ? UINT64_MAX : world_.random_() % 40;
+        while (!ended[0] || !ended[1]) {
+            std::size_t w = world_.random_() % 2;
+            if (ended[w]) w = 1 - w;
+            const std::uint64_t steps = 1 + world_.random_() % (std::uint64_t{1} << world_.random_() % 7);
+            for (std::uint64_t i = 0; i < steps && !ended[w]; ++i) ended[w] = !writers_[w]->step();
+            ++turns_;
+            std::uint64_t from = world_.random_() % 2 == 0 ? 0 : other_.pack();
+            slots_[world_.random_() % 4].compare_exchange_strong(from, from == 0 ? other_.pack() : 0);
+            (void)visible(key);
+            if (!ended[0] && turns_to_live-- == 0) {
+                writers_[0].reset();
+                ended[0] = true;
+                ++deaths_;
+            }
+        }
+    }
+
+    void judge() {
+        // Both have returned, or one has and the other is dead: a value of this round is there.
+        const Index::ItemSlot there = visible(key);
+        require(there.word != nullptr && look_up(world_.segment_, key).hit, "no value is left");
+        require(look_up(world_.segment_, key).ok, "a value came back damaged");
+        if (round_ % 2 == 0) {
+            require(Index::evict_item(there), "nobody else can have changed the slot");
+        } else {
+            require(erase_key(world_.segment_, key), "the value was not to be erased");
+        }
+        require(!look_up(world_.segment_, key).hit, "an older value came back when the newer one went");
+    }
+
+    World world_;
+    Index index_;
+    KeyHash hash_ = hash_key(key_of(key));
+    Index::Candidates slots_ = index_.candidates(place_hash(hash_));
+    Slot other_;
+    std::array<std::optional<SteppedProcess>, 2> writers_;
+    Slot item_;
+    std::uint64_t sequence_ = 0;
+    std::uint64_t round_ = 0;
+    std::uint64_t turns_ = 0;
+    std::uint64_t deaths_ = 0;
+};
+
 }  // namespace
 }  // namespace tiercache
 
@@ -217,15 +330,20 @@ int main(int argc, char** argv) {
     std::uint64_t seed = 1;
     std::uint64_t stride = 61;
     std::uint64_t puts = 40;
+    std::uint64_t rounds = 40;
+    std::string only;
     CLI::App app{"Kills and stops a process at single instructions of put()."};
     app.add_option("--seed", seed)->capture_default_str();
     app.add_option("--stride", stride, "instructions from one death to the next; 1 is every one")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     app.add_option("--puts", puts, "puts to stop in")->capture_default_str();
+    app.add_option("--rounds", rounds, "of two writers of one key")->capture_default_str();
+    app.add_option("--only", only, "one sweep of these");
     CLI11_PARSE(app, argc, argv);
     int failures = 0;
-    const auto run = [&failures](const char* name, const std::function<void()>& sweep) {
+    const auto run = [&](const char* name, const std::function<void()>& sweep) {
+        if (!only.empty() && only != name) return;
         try {
             sweep();
         } catch (const std::exception& e) {
@@ -236,5 +354,6 @@ int main(int argc, char** argv) {
     };
     run("kill", [&] { tiercache::kill_sweep(seed, stride); });
     run("stop", [&] { tiercache::stop_sweep(seed, puts); });
+    run("race", [&] { tiercache::Race(seed).run(rounds); });
     return failures == 0 ? 0 : 1;
 }

@@ -293,7 +293,7 @@ TEST_F(EvictionTest, AMovedItemIsFoundAtItsNewPlace) {
     EXPECT_TRUE(look_up(segment_, 1).ok);
     // A second reclaimer is too late.
     EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset + 1));
-    EXPECT_FALSE(index_.evict_item(place_hash(hash_key(key_of(1))), slot));
+    EXPECT_FALSE(Index::evict_item(slot));
     EXPECT_EQ(segment_.stats().items, 1U);
 }
 
@@ -416,57 +416,30 @@ TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
 
 // ---- one value of a key --------------------------------------------------------------------------
 
-// A writer that died between publishing and its search left an older value behind the newer one.
+// What a writer left that died before its value was visible never is, whatever becomes of the newer one.
 TEST_F(EvictionTest, AnOlderValueDoesNotComeBackWhenTheNewerOneGoes) {
     for (const bool by_eviction : {true, false}) {
-        segment_.clear();
-        ASSERT_TRUE(put(1, {}, 1).ok());
-        const Index::ItemSlot older = slot_of(1);
-        const std::uint64_t word = older.word->exchange(0);
-        ASSERT_TRUE(put(1, {}, 2).ok());
-        const Index::Candidates slots = slots_of(1);
-        ASSERT_EQ(older.word, &slots[0]);
-        slots[5].store(word);
-        ASSERT_EQ(look_up(segment_, 1).sequence, 2U);
-        if (by_eviction) {
-            ASSERT_TRUE(index_.evict_item(place_hash(hash_key(key_of(1))), slot_of(1)));
-        } else {
+        for (const std::size_t at : {5U, 0U}) {
+            segment_.clear();
+            ASSERT_TRUE(put(1, {}, 1).ok());
+            const std::uint64_t older = slot_of(1).seen.as_pending().pack();
+            const Index::Candidates slots = slots_of(1);
+            slots[0].store(0);
+            ASSERT_TRUE(put(1, {}, 2).ok());
+            ASSERT_EQ(slot_of(1).word, &slots[0]);
+            if (at == 0) slots[7].store(slots[0].exchange(0));
+            slots[at].store(older);
+            ASSERT_EQ(look_up(segment_, 1).sequence, 2U);
             ASSERT_TRUE(put(1, {}, 3).ok());
-            ASSERT_EQ(slots_in_use(1), 1U);
-            ASSERT_TRUE(erase_key(segment_, 1));
+            ASSERT_EQ(look_up(segment_, 1).sequence, 3U);
+            if (by_eviction) {
+                ASSERT_TRUE(Index::evict_item(slot_of(1)));
+            } else {
+                ASSERT_TRUE(erase_key(segment_, 1));
+            }
+            EXPECT_FALSE(look_up(segment_, 1).hit) << by_eviction << at;
         }
-        EXPECT_FALSE(look_up(segment_, 1).hit) << by_eviction;
     }
-}
-
-// What a writer finds after it published while another one did, and readers note hits meanwhile.
-TEST_F(EvictionTest, TheFirstOfTwoValuesStays) {
-    const Bytes key = key_of(1);
-    ASSERT_TRUE(put(1, {}, 1).ok());
-    const Index::Candidates slots = slots_of(1);
-    const std::uint64_t word = slot_of(1).word->exchange(0);
-    ASSERT_TRUE(put(1, {}, 2).ok());
-    ASSERT_EQ(slot_of(1).word, &slots[0]);
-    std::atomic<bool> stop{false};
-    std::atomic<std::uint64_t> notes{0};
-    std::thread reader([&] {
-        while (!stop.load()) {
-            notes.fetch_add(1, std::memory_order_relaxed);
-            std::uint64_t seen = slots[5].load();
-            if (seen != 0) slots[5].compare_exchange_strong(seen, seen ^ 1);
-        }
-    });
-    std::uint64_t left = 0;
-    while (notes.load() == 0) std::this_thread::yield();
-    for (int round = 0; round < 300'000; ++round) {
-        slots[5].store(word);
-        index_.erase_duplicates(hash_key(key), key);
-        left += slots[5].load() != 0 ? 1 : 0;
-    }
-    stop.store(true);
-    reader.join();
-    EXPECT_EQ(left, 0U);
-    EXPECT_EQ(look_up(segment_, 1).sequence, 2U);
 }
 
 // Writers of one key that is not there, again and again, while other keys come to its slots and go, so that
