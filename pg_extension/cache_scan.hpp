@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "pg_extension/l4_cache.hpp"
 #include "pg_extension/pg.hpp"
 #include "pg_extension/snapshot_clock.hpp"
 #include "shm_cache/hash.hpp"
@@ -33,6 +34,7 @@ struct Facts {
     const char* text;     // of the statement
     const char* digest;   // of the statement, see statement_digest.hpp
     List* parameters;     // the numbers of those it refers to
+    std::uint64_t ready;  // the number of the entry that planning found, or 0
 };
 
 // Puts the node on top of the plan.
@@ -40,8 +42,16 @@ void put_on_top(PlannedStmt* plan, const Facts& facts);
 
 // The node without a plan below it, of a query whose entry is there: planning is left out. When the entry is
 // gone by the time the executor starts, the query is planned then, and nothing is stored. nullptr where this
-// is not built for the server's version.
-[[nodiscard]] PlannedStmt* make_childless(Query* query, const Facts& facts);
+// is not built for the server's version. The entry is kept for the executor, which has to judge it only.
+[[nodiscard]] PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
+                                          const EntryView& entry);
+
+// What make_childless() was given, when `scan` is the very node that it made last.
+struct Ready {
+    l4_cache::Key key;
+    EntryView entry;
+};
+[[nodiscard]] const Ready* ready_of(const CustomScan* scan, const Facts& facts) noexcept;
 
 // The query of a node without a plan below it.
 [[nodiscard]] Query* query_of(const CustomScan* scan);

@@ -21,6 +21,7 @@ namespace {
 // Facts without pointers, in front of the tags.
 struct Note {
     PlanAge plan_age;
+    std::uint64_t ready;
     std::uint32_t plan_us;
     std::uint32_t tag_count;
     bool calls_user_functions;
@@ -42,8 +43,14 @@ enum Item : int { item_note, item_text, item_reason, item_digest, item_parameter
 }
 
 [[nodiscard]] List* note_facts(const Facts& facts) {
-    const Note note{facts.plan_age,    facts.plan_us,    facts.tag_count,         facts.calls_user_functions,
-                    facts.reads_ahead, facts.is_ordered, facts.refusal != nullptr};
+    const Note note{facts.plan_age,
+                    facts.ready,
+                    facts.plan_us,
+                    facts.tag_count,
+                    facts.calls_user_functions,
+                    facts.reads_ahead,
+                    facts.is_ordered,
+                    facts.refusal != nullptr};
     const auto string = [](const char* text) { return makeString(pstrdup(text != nullptr ? text : "")); };
     return list_make5(make_bytes(&note, sizeof(note), facts.tags, facts.tag_count * sizeof(Tag)),
                       string(facts.text), string(facts.refusal), string(facts.digest),
@@ -123,20 +130,43 @@ void hide_columns(CustomScan* scan) {
 
 }  // namespace
 
-PlannedStmt* make_childless(Query* query, const Facts& facts) {
+namespace {
+
+// The node, its number and its entry lie in one memory context: who comes with both has the entry, too. A
+// copy of the node has the number but is another one; a new node in its place has another number.
+struct LastReady {
+    const CustomScan* scan;
+    std::uint64_t number;
+    Ready ready;
+};
+LastReady last_ready;
+
+}  // namespace
+
+const Ready* ready_of(const CustomScan* scan, const Facts& facts) noexcept {
+    return scan == last_ready.scan && facts.ready == last_ready.number ? &last_ready.ready : nullptr;
+}
+
+PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
+                            const EntryView& entry) {
 #if PG_VERSION_NUM >= 160000
     // The rights to check lie in a list of their own there.
     (void)collect_relations;
     (void)hide_columns;
     (void)query;
     (void)facts;
+    (void)key;
+    (void)entry;
     return nullptr;
 #else
     CustomScan* scan = makeNode(CustomScan);
     describe_columns(scan, query->targetList);
     hide_columns(scan);
     scan->scan.plan.plan_node_id = -1;
-    scan->custom_private = lappend(note_facts(facts), query);
+    Facts with_number = facts;
+    with_number.ready = last_ready.number + 1;
+    last_ready = {scan, with_number.ready, {key, entry}};
+    scan->custom_private = lappend(note_facts(with_number), query);
     scan->methods = &methods;
     PlannedStmt* plan = makeNode(PlannedStmt);
     plan->commandType = CMD_SELECT;
@@ -178,7 +208,8 @@ Facts* facts_of(const CustomScan* scan) {
               note.is_refused ? string(item_reason) : nullptr,
               string(item_text),
               string(item_digest),
-              static_cast<List*>(list_nth(scan->custom_private, item_parameters))};
+              static_cast<List*>(list_nth(scan->custom_private, item_parameters)),
+              note.ready};
     return facts;
 }
 

@@ -66,6 +66,17 @@ void bypass(State& state, const char* reason) {
     return true;
 }
 
+// The entry that planning found is still at hand, and good.
+[[nodiscard]] bool has_ready_rows(State& state) {
+    const Ready* ready = ready_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan), *state.facts);
+    if (ready == nullptr || !l4_cache::still_serves(ready->key, ready->entry, state.stamp)) return false;
+    if (!take_rows(state, ready->entry)) return false;
+    state.key = ready->key;
+    state.outcome = Outcome::hit;
+    state.stamp = ready->entry.fields.stamp;
+    return true;
+}
+
 void look_up(State& state, int eflags) {
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
     if (state.facts->refusal != nullptr) {
@@ -82,6 +93,7 @@ void look_up(State& state, int eflags) {
     }
     if (reason == nullptr) {
         state.stamp = *clock;
+        if (runs && has_ready_rows(state)) return;
         (void)make_key(*state.facts, executor_of(state)->es_param_list_info, state.key, reason);
     }
     if (reason != nullptr) {

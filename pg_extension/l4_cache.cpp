@@ -85,13 +85,18 @@ namespace {
                                [tags](Tag label) { return std::ranges::find(tags, label) != tags.end(); });
 }
 
-[[nodiscard]] bool find_for(const Key& key, EntryView& entry, std::optional<std::uint64_t> snapshot_clock,
-                            const Demand& demand) {
+void note_hit(const EntryView& entry) {
+    pause_point(PausePoint::hit_checked);
     L4Counters& counters = shared::state().counters;
-    if (!copy_out(key, entry)) {
-        count(counters.misses_absent);
-        return false;
-    }
+    count(counters.hits);
+    count(counters.saved_us, entry.fields.fill_cost_us);
+    tell_dependents(entry);
+}
+
+// May it be served? Counts the answer.
+[[nodiscard]] bool judge(const EntryView& entry, std::optional<std::uint64_t> snapshot_clock,
+                         const Demand& demand) {
+    L4Counters& counters = shared::state().counters;
     const std::uint64_t now = monotonic_coarse_ns();
     if (entry.fields.lifetime.expired_at(now) ||
         (demand.age_max_ms != ttl_never_ms && entry.fields.lifetime.age_ms_at(now) >= demand.age_max_ms)) {
@@ -115,11 +120,15 @@ namespace {
         }
         count(counters.stale_hits);
     }
-    pause_point(PausePoint::hit_checked);
-    count(counters.hits);
-    count(counters.saved_us, entry.fields.fill_cost_us);
-    tell_dependents(entry);
+    note_hit(entry);
     return true;
+}
+
+[[nodiscard]] bool find_for(const Key& key, EntryView& entry, std::optional<std::uint64_t> snapshot_clock,
+                            const Demand& demand) {
+    if (copy_out(key, entry)) return judge(entry, snapshot_clock, demand);
+    count(shared::state().counters.misses_absent);
+    return false;
 }
 
 }  // namespace
@@ -129,6 +138,16 @@ bool find(const Key& key, EntryView& entry, const Demand& demand) {
 }
 bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock) {
     return find_for(key, entry, snapshot_clock, {});
+}
+bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock) {
+    AcceptInvalidationMessages();
+    if (!is_current(key) || entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
+    std::array<Tag, max_entry_tags> tags;
+    const Verdict verdict =
+        check_for_snapshot(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch, snapshot_clock);
+    if (verdict != Verdict::fresh) return false;
+    note_hit(entry);
+    return true;
 }
 
 std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {

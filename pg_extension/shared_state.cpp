@@ -177,6 +177,7 @@ void start_new_life() {
     const clock_ceiling::Start start = clock_ceiling::choose_base();
     s.base = start.base;
     s.ceiling = start.ceiling;
+    s.digest_seed = random_epoch();
     pg_atomic_init_u32(&s.open, 0);
     pg_atomic_init_u32(&s.ddl_pending, 0);
     pg_atomic_init_u32(&s.in_doubt, 0);

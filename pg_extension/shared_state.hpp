@@ -33,8 +33,9 @@ struct InDoubtList;
 struct SharedState {
     LWLock* lock;  // guards the in-doubt list
     std::uint64_t base;
-    std::uint64_t ceiling;  // the clock may not pass it before a higher one is on disk
-    pg_atomic_uint32 open;  // the worker opened the cache: recovery is over, the in-doubt list complete
+    std::uint64_t digest_seed;  // secret: nobody can make two statements that have the same digest
+    std::uint64_t ceiling;      // the clock may not pass it before a higher one is on disk
+    pg_atomic_uint32 open;      // the worker opened the cache: recovery is over, the in-doubt list complete
     pg_atomic_uint32
         ddl_pending;            // transactions between PRE_COMMIT and the end of their invalidation messages
     pg_atomic_uint32 in_doubt;  // used entries of the in-doubt list

@@ -1,15 +1,17 @@
 #include "pg_extension/statement_digest.hpp"
 
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <type_traits>
 
 #include "pg_extension/query_compat.hpp"
+#include "pg_extension/shared_state.hpp"
 
 extern "C" {
-#include <common/cryptohash.h>
-#include <common/sha2.h>
 #include <jit/jit.h>
-#include <lib/stringinfo.h>
 #include <optimizer/cost.h>
 #include <optimizer/geqo.h>
 #include <optimizer/optimizer.h>
@@ -23,20 +25,48 @@ namespace tiercache {
 
 namespace {
 
+// What was fed, and the hash of what no longer fits: it goes first then, so that the last hash is of all.
 struct Walk {
-    StringInfoData bytes;
+    std::array<char, 4096> bytes;
+    std::size_t used;
     Bitmapset* parameters;
 };
 
+[[nodiscard]] XXH128_canonical_t hash_of(const Walk& walk) noexcept {
+    XXH128_canonical_t hash;
+    XXH128_canonicalFromHash(
+        &hash, XXH3_128bits_withSeed(walk.bytes.data(), walk.used, shared::state().digest_seed));
+    return hash;
+}
+
+void make_room(Walk& walk) noexcept {
+    const XXH128_canonical_t hash = hash_of(walk);
+    std::memcpy(walk.bytes.data(), &hash, sizeof(hash));
+    walk.used = sizeof(hash);
+}
+
 template <class... T>
-void feed(Walk& walk, const T&... values) {
+void feed(Walk& walk, const T&... values) noexcept {
     static_assert((std::is_scalar_v<T> && ...));
-    (appendBinaryStringInfo(&walk.bytes, reinterpret_cast<const char*>(&values), sizeof(values)), ...);
+    constexpr std::size_t size = (sizeof(T) + ...);
+    static_assert(size + sizeof(XXH128_canonical_t) <= sizeof(walk.bytes));
+    if (size > walk.bytes.size() - walk.used) make_room(walk);
+    char* next = walk.bytes.data() + walk.used;
+    ((std::memcpy(next, &values, sizeof(T)), next += sizeof(T)), ...);
+    walk.used += size;
 }
 
 void feed_bytes(Walk& walk, const void* bytes, std::size_t size) {
     feed(walk, static_cast<std::uint32_t>(size));
-    appendBinaryStringInfo(&walk.bytes, static_cast<const char*>(bytes), static_cast<int>(size));
+    const auto* from = static_cast<const char*>(bytes);
+    while (size > 0) {
+        if (walk.used == walk.bytes.size()) make_room(walk);
+        const std::size_t part = std::min(size, walk.bytes.size() - walk.used);
+        std::memcpy(walk.bytes.data() + walk.used, from, part);
+        walk.used += part;
+        from += part;
+        size -= part;
+    }
 }
 
 void feed_text(Walk& walk, const char* text) {
@@ -383,24 +413,17 @@ void feed_planner_settings(Walk& walk) {
 }  // namespace
 
 void digest_statement(Query* query, StatementDigest& digest) {
-    Walk walk{};
-    initStringInfo(&walk.bytes);
+    Walk walk;
+    walk.used = 0;
+    walk.parameters = nullptr;
     feed_planner_settings(walk);
     (void)visit(reinterpret_cast<Node*>(query), &walk);
 
-    unsigned char hash[PG_SHA256_DIGEST_LENGTH];
-    pg_cryptohash_ctx* context = pg_cryptohash_create(PG_SHA256);
-    const bool ok = context != nullptr && pg_cryptohash_init(context) == 0 &&
-                    pg_cryptohash_update(context, reinterpret_cast<const uint8*>(walk.bytes.data),
-                                         static_cast<std::size_t>(walk.bytes.len)) == 0 &&
-                    pg_cryptohash_final(context, hash, sizeof(hash)) == 0;
-    if (context != nullptr) pg_cryptohash_free(context);
-    pfree(walk.bytes.data);
-    if (!ok) ereport(ERROR, (errmsg("could not compute a query's SHA-256")));
-    static_assert(digest_text_bytes == 2 * PG_SHA256_DIGEST_LENGTH);
+    const XXH128_canonical_t hash = hash_of(walk);
+    static_assert(digest_text_bytes == 2 * sizeof(hash.digest));
     constexpr char digits[] = "0123456789abcdef";
     char* next = digest.text;
-    for (const unsigned char byte : hash) {
+    for (const unsigned char byte : hash.digest) {
         *next++ = digits[byte >> 4];
         *next++ = digits[byte & 15];
     }

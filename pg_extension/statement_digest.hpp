@@ -1,7 +1,7 @@
 // What a query is: a digest of its tree as it will be planned, with every name looked up, views and policies
 // in place and literals as values; and of the settings that choose a plan, and so the order of rows that no
 // ORDER BY orders. Two queries with the same digest return the same rows from the same data, whatever made
-// them: their texts, search paths and settings then, or rules.
+// them: their texts, search paths and settings then, or rules. It holds for this life of the server.
 #pragma once
 
 #include "pg_extension/pg.hpp"
@@ -13,7 +13,7 @@ extern "C" {
 
 namespace tiercache {
 
-inline constexpr int digest_text_bytes = 64;
+inline constexpr int digest_text_bytes = 32;
 
 struct StatementDigest {
     char text[digest_text_bytes + 1];  // hexadecimal

@@ -211,11 +211,10 @@ namespace {
 }
 
 // Is there an entry that a look-up would find now?
-[[nodiscard]] bool has_entry(const cache_scan::Facts& facts, ParamListInfo parameters) {
-    l4_cache::Key key;
-    EntryView entry;
-    const char* reason = bypass_reason();
-    if (reason != nullptr || !cache_scan::make_key(facts, parameters, key, reason)) return false;
+[[nodiscard]] bool has_entry(const cache_scan::Facts& facts, ParamListInfo parameters, l4_cache::Key& key,
+                             EntryView& entry) {
+    const char* reason = nullptr;
+    if (!cache_scan::make_key(facts, parameters, key, reason)) return false;
     if (!l4_cache::peek(key, entry) || entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
     std::array<Tag, max_entry_tags> tags;
     return check_for_transaction(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch) ==
@@ -225,9 +224,8 @@ namespace {
 // The plan of a query that needs none, since its answer is there; else nullptr. The entry is the proof that
 // the query can be cached: its key says all that was examined then, and its tags tell when that changed.
 [[nodiscard]] PlannedStmt* leave_out(Candidate& candidate, Query* query, const char* source,
-                                     int cursor_options, ParamListInfo parameters) {
-    if (!is_used_once(source, cursor_options) ||
-        settings::verify != static_cast<int>(settings::Verify::off) || query->rowMarks != NIL ||
+                                     ParamListInfo parameters) {
+    if (settings::verify != static_cast<int>(settings::Verify::off) || query->rowMarks != NIL ||
         query->hasModifyingCTE || !statement_text(query, source, false, candidate.text)) {
         return nullptr;
     }
@@ -238,7 +236,10 @@ namespace {
     facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
     facts.digest = candidate.digest.text;
     facts.parameters = numbers_of(candidate.digest.parameters);
-    return has_entry(facts, parameters) ? cache_scan::make_childless(query, facts) : nullptr;
+    l4_cache::Key key;
+    EntryView entry;
+    if (!has_entry(facts, parameters, key, entry)) return nullptr;
+    return cache_scan::make_childless(query, facts, key, entry);
 }
 
 }  // namespace
@@ -250,6 +251,12 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     if (!is_wanted(query, cursor_options) || (explained && hides_from_explain())) {
         return planner(query, source, cursor_options & ~cursor_option_plain, parameters);
     }
+    const bool once = !explained && is_used_once(source, cursor_options);
+    if (once && bypass_reason() != nullptr) {
+        // It will not be able to use the cache when it runs, either.
+        pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
+        return planner(query, source, cursor_options, parameters);
+    }
     const std::uint64_t hash =
         source != nullptr ? refusals::hash_of(source, query->stmt_location, session_key()) : std::uint64_t{0};
     if (!explained && refusals::contains(hash)) return planner(query, source, cursor_options, parameters);
@@ -258,8 +265,8 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     candidate.age = plan_age_now();
     // What the plan is made of must be as new as its age.
     AcceptInvalidationMessages();
-    if (!explained) {
-        PlannedStmt* childless = leave_out(candidate, query, source, cursor_options, parameters);
+    if (once) {
+        PlannedStmt* childless = leave_out(candidate, query, source, parameters);
         if (childless != nullptr) {
             pause_point(PausePoint::plan_left_out);
             return childless;
