@@ -16,6 +16,7 @@
 #include "shm_cache/hash.hpp"
 
 extern "C" {
+#include <nodes/execnodes.h>
 #include <nodes/plannodes.h>
 }
 
@@ -58,6 +59,9 @@ struct Ready {
 
 // What put_on_top() or make_childless() was given; palloc'ed.
 [[nodiscard]] Facts* facts_of(const CustomScan* scan);
+
+// Is it the state of a node that serves an entry's rows?
+[[nodiscard]] bool is_hit(const PlanState* state) noexcept;
 
 // Once a process.
 void register_methods();

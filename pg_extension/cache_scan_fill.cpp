@@ -84,6 +84,8 @@ void start_late(State& state, int eflags) {
     auto* query = copyObject(query_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan)));
     PlannedStmt* plan = pg_plan_query(query, executor->es_sourceText, transparent::cursor_option_plain,
                                       executor->es_param_list_info);
+    // The pattern's statistics count the query around it.
+    plan->queryId = 0;
     state.late_query = CreateQueryDesc(plan, executor->es_sourceText, executor->es_snapshot, InvalidSnapshot,
                                        None_Receiver, executor->es_param_list_info, executor->es_queryEnv, 0);
     ExecutorStart(state.late_query, eflags);

@@ -286,6 +286,12 @@ const CustomExecMethods methods = make_methods();
 
 }  // namespace
 
+bool is_hit(const PlanState* state) noexcept {
+    if (state == nullptr || !IsA(state, CustomScanState)) return false;
+    const auto* own = reinterpret_cast<const State*>(state);
+    return own->node.methods == &methods && own->outcome == Outcome::hit;
+}
+
 Node* create_state(CustomScan* /*scan*/) {
     auto* state = new (palloc0(sizeof(State))) State();
     NodeSetTag(state, T_CustomScanState);

@@ -4,6 +4,7 @@
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/lease_worker.hpp"
 #include "pg_extension/maintenance.hpp"
+#include "pg_extension/patterns.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
@@ -37,6 +38,7 @@ void install() {
     tiercache::dependencies::install_hook();
     tiercache::maintenance::install_hook();
     tiercache::transparent::install_hooks();
+    tiercache::patterns::install_hooks();
     previous_planner_hook = planner_hook;
     planner_hook = plan;
 }

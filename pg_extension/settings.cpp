@@ -17,6 +17,7 @@ int max_entry_size_kb = 1024;
 int min_cost = 0;
 char* default_class = nullptr;
 int share_wait_ms = 5000;
+bool track_patterns = false;
 int mode = static_cast<int>(Mode::off);
 int verify = static_cast<int>(Verify::off);
 
@@ -110,6 +111,10 @@ void define() {
         "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
         "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
         0, INT_MAX, PGC_USERSET, 0, nullptr, on_min_cost_change, nullptr);
+    DefineCustomBoolVariable("tiercache.track_patterns",
+                             "Counts what queries cost and how often they repeat, for tiercache.patterns.",
+                             "Has PostgreSQL compute query ids.", &track_patterns, false, PGC_POSTMASTER, 0,
+                             nullptr, nullptr, nullptr);
     DefineCustomIntVariable("tiercache.share_wait",
                             "How long a query waits for the result of the same query of another session.",
                             "Then it runs itself. 0: queries do not wait for each other.", &share_wait_ms,

@@ -8,6 +8,7 @@
 
 #include "pg_extension/clock_ceiling.hpp"
 #include "pg_extension/in_doubt.hpp"
+#include "pg_extension/patterns.hpp"
 #include "pg_extension/pause_control.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/sharing.hpp"
@@ -68,8 +69,8 @@ void request_shared_memory() {
     if (previous_request_hook != nullptr) previous_request_hook();
 #endif
     RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)) + MAXALIGN(clock_slots * sizeof(pg_atomic_uint64)) +
-                           in_doubt::shared_bytes() + sharing::shared_bytes() + segment_bytes() +
-                           Size{5} * PG_CACHE_LINE_SIZE);
+                           in_doubt::shared_bytes() + sharing::shared_bytes() + patterns::shared_bytes() +
+                           segment_bytes() + Size{6} * PG_CACHE_LINE_SIZE);
 #ifdef TIERCACHE_PAUSE_POINTS
     RequestAddinShmemSpace(pause_control::shared_bytes());
 #endif
@@ -221,6 +222,10 @@ void startup() {
     in_doubt::init(in_doubt_list, found_list);
     void* flights = ShmemInitStruct("tiercache flights", sharing::shared_bytes(), &found_list);
     sharing::init(flights, found_list);
+    if (patterns::shared_bytes() > 0) {
+        void* slots = ShmemInitStruct("tiercache patterns", patterns::shared_bytes(), &found_list);
+        patterns::init(slots, found_list);
+    }
 #ifdef TIERCACHE_PAUSE_POINTS
     void* points = ShmemInitStruct("tiercache pause points", pause_control::shared_bytes(), &found_list);
     pause_control::init(points, found_list);

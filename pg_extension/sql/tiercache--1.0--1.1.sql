@@ -121,3 +121,74 @@ CREATE FUNCTION tiercache.read_stats(
 CREATE VIEW tiercache.stats AS SELECT * FROM tiercache.read_stats();
 COMMENT ON VIEW tiercache.stats IS 'what the cache did since the server started, and its clock; one row';
 GRANT SELECT ON tiercache.stats TO PUBLIC;
+
+-- Patterns: queries by PostgreSQL's query id, and what caching them is worth.
+CREATE FUNCTION tiercache.list_patterns(
+    OUT database_oid oid, OUT role_oid oid, OUT query_id bigint, OUT query text, OUT relation_oids oid[],
+    OUT seconds bigint, OUT calls bigint, OUT hits bigint, OUT run_us bigint, OUT rows bigint, OUT bytes bigint,
+    OUT repeats bigint, OUT changes bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'tiercache_list_patterns' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+
+CREATE FUNCTION tiercache.reset_patterns() RETURNS void
+    AS 'MODULE_PATHNAME', 'tiercache_reset_patterns' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION tiercache.reset_patterns() IS 'forgets all patterns, of all databases, at once';
+REVOKE ALL ON FUNCTION tiercache.reset_patterns() FROM PUBLIC;
+
+-- The class of a pattern, or null when it is not worth caching; and why.
+CREATE FUNCTION tiercache.judge_pattern(
+    seconds bigint, calls bigint, mean_ms float8, mean_bytes float8, predicted_hit_ratio float8, changes bigint,
+    min_calls bigint, min_ms float8, OUT class text, OUT reason text)
+    LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN f.against IS NOT NULL THEN NULL
+                WHEN changes = 0 AND seconds >= 86400 THEN 'reference'
+                WHEN f.per_hour >= 60 THEN 'hot'
+                WHEN f.per_hour >= 1 THEN 'warm'
+                ELSE 'cold' END,
+           coalesce(f.against, pg_catalog.format(
+               '%s of 100 calls would be hits, each saves %s ms; %s calls an hour, what it reads changed %s times in %s s',
+               pg_catalog.round((predicted_hit_ratio * 100)::numeric), pg_catalog.round(mean_ms::numeric, 1),
+               pg_catalog.round(f.per_hour::numeric), changes, seconds))
+    FROM (SELECT calls * 3600.0 / greatest(seconds, 1) AS per_hour,
+              CASE WHEN calls < min_calls THEN pg_catalog.format('%s calls are too few to tell', calls)
+                   WHEN mean_ms < min_ms THEN pg_catalog.format('a run takes %s ms, hardly more than a hit', pg_catalog.round(mean_ms::numeric, 3))
+                   WHEN mean_bytes > pg_catalog.pg_size_bytes(pg_catalog.current_setting('tiercache.max_entry_size'))
+                       THEN 'its results are larger than tiercache.max_entry_size'
+                   WHEN predicted_hit_ratio < 0.1 AND changes > calls / 2 THEN 'what it reads changes between most calls'
+                   WHEN predicted_hit_ratio < 0.1 THEN 'the same question hardly ever comes twice' END AS against) f
+$$;
+
+CREATE VIEW tiercache.patterns AS
+    SELECT d.datname AS database, r.rolname AS role, p.query_id, p.query,
+           CASE WHEN d.datname = pg_catalog.current_database() THEN p.relation_oids::pg_catalog.regclass[] END AS relations,
+           p.calls, p.hits, m.mean_ms, m.mean_rows, m.mean_bytes, p.changes, p.changes * 3600.0 / greatest(p.seconds, 1) AS changes_per_hour,
+           m.predicted_hit_ratio, p.repeats * m.mean_ms AS saves_ms, j.class, j.reason
+    FROM tiercache.list_patterns() p
+    LEFT JOIN pg_catalog.pg_database d ON d.oid = p.database_oid
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.role_oid
+    CROSS JOIN LATERAL (SELECT p.run_us / 1000.0 / nullif(p.calls - p.hits, 0) AS mean_ms,
+                               p.rows::float8 / nullif(p.calls, 0) AS mean_rows,
+                               p.bytes::float8 / nullif(p.calls, 0) AS mean_bytes,
+                               p.repeats::float8 / nullif(p.calls, 0) AS predicted_hit_ratio) m
+    CROSS JOIN LATERAL tiercache.judge_pattern(p.seconds, p.calls, m.mean_ms, m.mean_bytes, m.predicted_hit_ratio, p.changes, 10, 1) j;
+COMMENT ON VIEW tiercache.patterns IS
+    'queries that differ in constants only: what they cost, and whether caching them is worth it, in which class, and why';
+GRANT SELECT ON tiercache.patterns TO PUBLIC;
+
+CREATE FUNCTION tiercache.classify(
+    min_calls bigint DEFAULT 10, min_ms float8 DEFAULT 1,
+    OUT query_id bigint, OUT query text, OUT class text, OUT saves_ms float8, OUT reason text)
+    RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL RESTRICTED AS $$
+    SELECT p.query_id, p.query, j.class, p.repeats * m.mean_ms, j.reason
+    FROM tiercache.list_patterns() p
+    CROSS JOIN LATERAL (SELECT p.run_us / 1000.0 / nullif(p.calls - p.hits, 0) AS mean_ms,
+                               p.bytes::float8 / nullif(p.calls, 0) AS mean_bytes,
+                               p.repeats::float8 / nullif(p.calls, 0) AS predicted_hit_ratio) m
+    CROSS JOIN LATERAL tiercache.judge_pattern(p.seconds, p.calls, m.mean_ms, m.mean_bytes, m.predicted_hit_ratio, p.changes,
+                                               min_calls, min_ms) j
+    WHERE j.class IS NOT NULL
+      AND p.database_oid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+    ORDER BY 4 DESC
+$$;
+COMMENT ON FUNCTION tiercache.classify(bigint, float8) IS
+    'a class for each pattern of this database that is worth caching, what saves most first';
