@@ -75,7 +75,20 @@ TRUNCATE written;
 SELECT helpers.twice(:'w'), (SELECT count(*) FROM written);
 ANALYZE analyzed;
 SELECT helpers.twice(:'w'), (SELECT count(*) > 0 FROM written);
+-- And what it takes away.
+CREATE ROLE tc_precision;
+GRANT SELECT ON written TO tc_precision;
+CREATE OR REPLACE FUNCTION may_write(int) RETURNS int LANGUAGE plpgsql AS
+    'BEGIN REVOKE SELECT ON public.written FROM tc_precision; RETURN $1; END';
+SET ROLE tc_precision;
+SELECT tiercache.query_json(:'w') IS NOT NULL AS may_read, tiercache.query_json(:'w') IS NOT NULL AS again;
+RESET ROLE;
+ANALYZE analyzed;
+SET ROLE tc_precision;
+SELECT tiercache.query_json(:'w');
+RESET ROLE;
 DROP TABLE kept, kept_child, beside, written, analyzed CASCADE;
 DROP SCHEMA beside_schema CASCADE;
 DROP SEQUENCE beside_sequence;
 DROP FUNCTION writes, may_write;
+DROP ROLE tc_precision;

@@ -1,0 +1,282 @@
+// protocol SOCKET USER DATABASE
+// Transparent mode in the extended protocol: prepared statements with custom and generic plans, parameters
+// and results in both formats, portals with row limits, several at once, pipelines that change data or fail,
+// cursors. Each conversation is held with tiercache.mode = off and then, several times, with auto: the server
+// must send the same bytes.
+#include <iostream>
+
+#include "tests/system/wire.hpp"
+
+namespace {
+
+using namespace tiercache::wire;
+
+Bytes u16(int value) { return {static_cast<char>(value >> 8 & 0xff), static_cast<char>(value & 0xff)}; }
+
+Bytes parse(const Bytes& name, const Bytes& sql) { return message('P', name + '\0' + sql + '\0' + u16(0)); }
+
+struct Values {
+    std::vector<const char*> texts;  // nullptr: NULL
+    bool binary_results = false;
+};
+
+Bytes bind(const Bytes& portal, const Bytes& statement, const Values& values = {}) {
+    Bytes body = portal + '\0' + statement + '\0' + u16(0) + u16(static_cast<int>(values.texts.size()));
+    for (const char* text : values.texts) {
+        body += text == nullptr ? u32(UINT32_MAX) : u32(static_cast<std::uint32_t>(std::strlen(text))) + text;
+    }
+    return message('B', body + u16(1) + u16(values.binary_results ? 1 : 0));
+}
+
+// With parameters that are bytes of the type's binary format.
+Bytes bind_binary(const Bytes& statement, const std::vector<Bytes>& values) {
+    Bytes body = '\0' + statement + '\0' + u16(1) + u16(1) + u16(static_cast<int>(values.size()));
+    for (const Bytes& value : values) body += u32(static_cast<std::uint32_t>(value.size())) + value;
+    return message('B', body + u16(0));
+}
+
+Bytes describe(char what, const Bytes& name) { return message('D', what + name + '\0'); }
+Bytes execute(const Bytes& portal, std::uint32_t rows = 0) { return message('E', portal + '\0' + u32(rows)); }
+Bytes close(char what, const Bytes& name) { return message('C', what + name + '\0'); }
+Bytes sync() { return message('S', ""); }
+Bytes simple(const Bytes& sql) { return message('Q', sql + '\0'); }
+
+// One round each: what is sent before the next answer is read to its end.
+using Conversation = std::vector<Bytes>;
+
+struct Answers {
+    Bytes bytes;
+    int errors = 0;
+
+    bool operator==(const Answers&) const = default;
+};
+
+Answers hold(Connection& connection, const Conversation& rounds) {
+    Answers answers;
+    for (const Bytes& round : rounds) {
+        for (const Bytes& answer : connection.ask(round)) {
+            answers.bytes += answer;
+            if (answer[0] == 'E') ++answers.errors;
+        }
+    }
+    return answers;
+}
+
+struct Case {
+    std::string name;
+    Conversation rounds;
+};
+
+const char* const queries[] = {
+    "SELECT id, name, amount, at, f FROM t ORDER BY id",
+    "SELECT count(*), sum(amount) FROM t",
+    "SELECT a.id, b.name FROM t a JOIN t b ON b.id = a.id + 1 ORDER BY a.id",
+    "SELECT id, b, k, j::text, a FROM t WHERE id < 4 ORDER BY id",
+    "SELECT FROM t",
+    "SELECT id FROM t WHERE false",
+    "SELECT g, repeat('x', 100) FROM generate_series(1, 300) g",
+    "SELECT * FROM v ORDER BY id LIMIT 3",
+    "SELECT 10 / (6 - id) FROM t ORDER BY id",
+};
+
+// Of each query: all ways to ask for its rows.
+void add_queries(std::vector<Case>& cases) {
+    for (const char* sql : queries) {
+        const Bytes p = parse("", sql);
+        cases.push_back({std::string("simple: ") + sql, {simple(sql)}});
+        cases.push_back(
+            {std::string("extended: ") + sql, {p + bind("", "") + describe('P', "") + execute("") + sync()}});
+        cases.push_back({std::string("binary: ") + sql,
+                         {p + describe('S', "") + bind("", "", {{}, true}) + execute("") + sync()}});
+        Conversation prepared{parse("s", sql) + describe('S', "s") + sync()};
+        for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
+        prepared.push_back(close('S', "s") + sync());
+        cases.push_back({std::string("prepared: ") + sql, prepared});
+        cases.push_back({std::string("row limits: ") + sql,
+                         {p + bind("p", "") + describe('P', "p") + execute("p", 2) + execute("p", 1) +
+                          execute("p", 1000) + execute("p") + execute("p", 1) + close('P', "p") + sync()}});
+        cases.push_back({std::string("given up: ") + sql, {p + bind("", "") + execute("", 1) + sync()}});
+        cases.push_back({std::string("after it: ") + sql, {p + bind("", "") + execute("") + sync()}});
+    }
+}
+
+void add_portals(std::vector<Case>& cases) {
+    const Bytes rows = parse("", "SELECT id, name FROM t ORDER BY id");
+    cases.push_back({"two portals in turn",
+                     {rows + bind("p", "") + bind("q", "") + execute("p", 3) + execute("q", 2) +
+                      execute("p", 0) + execute("q", 1) + execute("q", 0) + sync()}});
+    cases.push_back({"a portal goes on after a change, with what it saw",
+                     {simple("BEGIN"), rows + bind("p", "") + execute("p", 3) + sync(),
+                      simple("UPDATE t SET name = 'changed' WHERE id > 3"), execute("p", 2) + sync(),
+                      execute("p") + sync(), rows + bind("", "") + execute("") + sync(), simple("ROLLBACK"),
+                      rows + bind("", "") + execute("") + sync()}});
+    cases.push_back({"a portal over a savepoint that is rolled back",
+                     {simple("BEGIN"), simple("SAVEPOINT s"), rows + bind("p", "") + execute("p", 3) + sync(),
+                      simple("ROLLBACK TO s"), execute("p") + sync(), simple("ROLLBACK")}});
+    cases.push_back({"a portal over the drop of its table",
+                     {simple("BEGIN; CREATE TABLE dropped AS SELECT 1 AS v; COMMIT; BEGIN"),
+                      parse("", "SELECT v FROM dropped") + bind("p", "") + execute("p", 1) + sync(),
+                      simple("DROP TABLE dropped"), simple("ROLLBACK"), simple("DROP TABLE dropped")}});
+    cases.push_back(
+        {"cursors",
+         {simple("BEGIN"), simple("DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id"),
+          simple("DECLARE s SCROLL CURSOR FOR SELECT id, name FROM t ORDER BY id"),
+          simple("DECLARE n NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY id"),
+          simple("DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id"),
+          simple("DECLARE b BINARY CURSOR FOR SELECT id FROM t ORDER BY id"), simple("FETCH 2 FROM c"),
+          simple("FETCH LAST FROM s"), simple("FETCH BACKWARD 2 FROM s"), simple("MOVE ABSOLUTE 2 IN s"),
+          simple("FETCH RELATIVE -1 FROM s"), simple("FETCH 3 FROM n"), simple("FETCH 2 FROM h"),
+          simple("FETCH ALL FROM b"), execute("c", 2) + sync(), simple("COMMIT"), simple("FETCH ALL FROM h"),
+          simple("FETCH BACKWARD 2 FROM h"), simple("CLOSE h")}});
+    cases.push_back({"a cursor backwards where it may not",
+                     {simple("BEGIN"), simple("DECLARE n NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY id"),
+                      simple("FETCH 2 FROM n"), simple("FETCH BACKWARD 1 FROM n"), simple("ROLLBACK")}});
+}
+
+void add_pipelines(std::vector<Case>& cases) {
+    const auto run = [](const Bytes& sql) { return parse("", sql) + bind("", "") + execute(""); };
+    const Bytes read = run("SELECT id, name FROM t ORDER BY id");
+    cases.push_back({"pipeline: reads", {read + read + run("SELECT count(*) FROM t") + read + sync()}});
+    cases.push_back(
+        {"pipeline: reads around a change",
+         {read + run("UPDATE t SET name = 'x' WHERE id = 2") + read + read + sync(), read + sync(),
+          run("UPDATE t SET name = 'name 2' WHERE id = 2") + sync(), read + sync()}});
+    cases.push_back({"pipeline: an error undoes the change and skips the rest",
+                     {read + run("DELETE FROM t WHERE id = 3") + read +
+                          run("SELECT 1 / (id - 1) FROM t ORDER BY id") + read + sync(),
+                      read + sync()}});
+    cases.push_back({"pipeline: ANALYZE and a definition in one transaction",
+                     {run("SELECT count(*) FROM parent") + sync(),
+                      run("ANALYZE parent") + run("ALTER TABLE child INHERIT parent") + sync(),
+                      run("SELECT count(*) FROM parent") + sync(), run("ANALYZE parent") + sync(),
+                      run("SELECT count(*) FROM parent") + sync(),
+                      run("ANALYZE parent") + run("ALTER TABLE child NO INHERIT parent") + sync(),
+                      run("SELECT count(*) FROM parent") + sync()}});
+    cases.push_back({"statements in one text",
+                     {simple("SELECT count(*) FROM t; UPDATE t SET f = f; SELECT count(*) FROM t; SELECT id "
+                             "FROM t ORDER BY id LIMIT 2")}});
+    cases.push_back({"a statement prepared before a definition",
+                     {parse("d", "SELECT * FROM parent ORDER BY 1") + sync(),
+                      bind("", "d") + execute("") + sync(), simple("ALTER TABLE parent ADD COLUMN more int"),
+                      bind("", "d") + execute("") + sync(), simple("ALTER TABLE parent DROP COLUMN more"),
+                      bind("", "d") + execute("") + sync(), close('S', "d") + sync()}});
+}
+
+void add_parameters(std::vector<Case>& cases) {
+    struct Type {
+        const char* name;
+        const char* value;
+    };
+    const Type types[] = {
+        {"bool", "t"},
+        {"int2", "-7"},
+        {"int4", "7"},
+        {"int8", "9000000000"},
+        {"float4", "1.5"},
+        {"float8", "-0"},
+        {"float8", "0"},
+        {"float8", "NaN"},
+        {"numeric", "1.50"},
+        {"numeric", "1.5"},
+        {"text", "Größe"},
+        {"varchar", ""},
+        {"char(4)", "ab"},
+        {"\"char\"", "x"},
+        {"name", "a name"},
+        {"bytea", "\\x00ff"},
+        {"date", "2001-02-03"},
+        {"date", "today"},
+        {"time", "04:05"},
+        {"timetz", "04:05+02"},
+        {"timestamp", "2001-02-03 04:05"},
+        {"timestamptz", "2001-02-03 04:05+02"},
+        {"interval", "1 mon 2 days"},
+        {"money", "$1.50"},
+        {"uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
+        {"json", "{\"a\": 1}"},
+        {"jsonb", "{\"a\": 1.0}"},
+        {"xml", "<a/>"},
+        {"inet", "10.0.0.1/8"},
+        {"bit(3)", "101"},
+        {"point", "(1,2)"},
+        {"int[]", "{1,NULL,3}"},
+        {"text[]", "{{a,b},{c,\"d e\"}}"},
+        {"int4range", "[1,5)"},
+        {"int4multirange", "{[1,3),[5,7)}"},
+        {"color", "green"},
+        {"pair", "(1,\"x y\")"},
+        {"small", "7"},
+        {"tsvector", "a b"},
+        {"tsquery", "a & b"},
+        {"regclass", "t"},
+        {"oid", "5"},
+    };
+    for (const Type& type : types) {
+        const Bytes statement =
+            parse("s", std::string("SELECT id, $1::") + type.name + " AS p FROM t WHERE id < 3 ORDER BY id");
+        Conversation rounds{statement + describe('S', "s") + sync()};
+        for (int i = 0; i < 7; ++i)
+            rounds.push_back(bind("", "s", {{type.value}, i % 2 == 1}) + execute("") + sync());
+        rounds.push_back(bind("", "s", {{nullptr}, false}) + execute("") + sync());
+        rounds.push_back(bind("", "s", {{type.value}, false}) + execute("", 1) + sync());
+        rounds.push_back(close('S', "s") + sync());
+        cases.push_back({std::string("parameter of type ") + type.name + ": " + type.value, rounds});
+    }
+    Conversation binary{
+        parse("s", "SELECT id, $1 AS p, $2::text AS q FROM t WHERE id = $3::int4 ORDER BY id") + sync()};
+    for (const char id : {'\1', '\2', '\1', '\3', '\2', '\1', '\1'}) {
+        binary.push_back(bind_binary("s", {"p", Bytes("q\xc3\xb6"), Bytes{'\0', '\0', '\0', id}}) +
+                         execute("") + sync());
+    }
+    binary.push_back(bind_binary("s", {"p", "q", "bad"}) + execute("") + sync());
+    binary.push_back(close('S', "s") + sync());
+    cases.push_back({"parameters in binary", binary});
+}
+
+long hits(Connection& connection) {
+    for (const Bytes& answer : connection.query("SELECT hits FROM tiercache.stats")) {
+        if (answer[0] == 'D') return std::stol(answer.substr(11));
+    }
+    throw std::runtime_error("no statistics");
+}
+
+void check(bool good, const std::string& name) {
+    std::cout << (good ? "ok - " : "not ok - ") << name << '\n';
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4) {
+        std::cerr << "usage: protocol SOCKET USER DATABASE\n";
+        return 2;
+    }
+    try {
+        std::vector<Case> cases;
+        add_queries(cases);
+        add_portals(cases);
+        add_pipelines(cases);
+        add_parameters(cases);
+        Connection off(argv[1], argv[2], argv[3]);
+        Connection automatic(argv[1], argv[2], argv[3]);
+        (void)off.query("SET tiercache.mode = off");
+        (void)automatic.query("SET tiercache.mode = auto; SET tiercache.min_cost = 0");
+        const long before = hits(off);
+        int errors = 0;
+        for (const Case& c : cases) {
+            const Answers expected = hold(off, c.rounds);
+            bool same = true;
+            for (int i = 0; i < 3; ++i) same = hold(automatic, c.rounds) == expected && same;
+            errors += expected.errors;
+            check(same, c.name);
+        }
+        const long found = hits(off) - before;
+        std::cout << "# " << cases.size() << " conversations, " << errors << " errors, " << found
+                  << " hits\n";
+        check(found > 400, "the cache answered");
+    } catch (const std::exception& e) {
+        std::cout << "not ok - " << e.what() << '\n';
+        return 1;
+    }
+    return 0;
+}

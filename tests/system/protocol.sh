@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Transparent mode in all of the protocol: the same bytes with the cache as without, message by message.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/lib/cluster.sh
+tc_workdir
+tc_pg_start protocol
+tc_psql protocol -q <<'SQL'
+CREATE EXTENSION tiercache;
+CREATE TYPE color AS ENUM ('red', 'green');
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN small AS int CHECK (VALUE < 10);
+CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(10,2), at timestamptz, f float8, b bytea, k color, j jsonb, a int[]);
+INSERT INTO t SELECT g, 'name ' || g, g * 1.25, timestamptz '2001-01-01 00:00+00' + g * interval '1 hour', g / 3.0, '\xdeadbeef',
+    'green', '{"a": [1, null]}', ARRAY[1, NULL, g] FROM generate_series(1, 12) g;
+CREATE VIEW v AS SELECT id, upper(name) AS name FROM t;
+CREATE TABLE parent (v int);
+CREATE TABLE child (v int);
+INSERT INTO child VALUES (1);
+SQL
+output=$(tc_run "$TC_BUILD/tests/protocol" "$TC_PGHOST/.s.PGSQL.$TC_PGPORT" "$TC_PGUSER" "$TC_PGDATABASE") || true
+echo "$output"
+TC_PASSED=$(grep -c '^ok ' <<<"$output" || :)
+TC_FAILED=$(grep -c '^not ok ' <<<"$output" || :)
+tc_check 'every conversation was held, and failed only where it should' grep -q '^# 118 conversations, 19 errors' <<<"$output"
+tc_done
