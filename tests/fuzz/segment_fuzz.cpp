@@ -60,6 +60,7 @@ class Fixture {
             (void)segment.put(oracle_entry(i % keys, i, 16 + i * 37 % 1400));
             (void)look_up(segment, i * 7 % keys);
         }
+        (void)segment.put(oracle_entry(1, 1, 9000));
         std::uint64_t lock_file = 0;
         geometry_ = read_geometry(span().data(), size(), lock_file).value();
         std::ranges::copy(span(), pristine_.begin());
@@ -141,6 +142,23 @@ void read(Segment& segment, std::uint64_t number) {
     }
 }
 
+// Bytes that are in view may change under damage; they are never anywhere else.
+void look(Segment& segment, std::uint64_t number, std::span<const std::byte> memory, ValueView& view) {
+    std::array<Tag, max_entry_tags> tags;
+    const Bytes key = key_of(number);
+    if (segment.get_view(hash_key(key), key, tags, view) != StatusCode::ok) {
+        require(!view.held());
+        return;
+    }
+    require(view.held() && view.tag_count <= tags.size());
+    if (view.stored.empty()) return;
+    require(view.stored.data() >= memory.data() &&
+            view.stored.data() + view.stored.size() <= memory.data() + memory.size());
+    Bytes raw(std::min<std::size_t>(view.raw_length, 1U << 20));
+    const Bytes stored(view.stored.begin(), view.stored.end());
+    (void)read_value(stored, view.compressed(), view.raw_length, raw);
+}
+
 void use_lease(Segment& segment, std::uint64_t number, std::optional<Lease>& kept) {
     Lease lease;
     HeldLease held;
@@ -176,8 +194,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Input input(data, size);
     std::optional<Segment> segment(Segment::attach(fixture.span(), 2).value());
     std::optional<Lease> lease;
+    std::array<ValueView, 3> views;
     for (std::size_t i = 0; i < commands_max && !input.empty(); ++i) {
         const std::uint64_t command = input.number(1);
+        if (command >= 0xf8) {
+            const std::uint64_t large = input.number(1) % keys;
+            (void)segment->put(oracle_entry(large, command, 4096 + input.number(2) % 8192));
+            continue;
+        }
+        if (command >= 0xf0) {
+            look(*segment, input.number(1) % keys, fixture.span(), views[command % views.size()]);
+            continue;
+        }
         const std::uint64_t key = command < 0x80 ? input.number(1) % keys : 0;
         switch (command % 16) {
             case 0:
@@ -201,6 +229,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 break;
             case 9:
                 lease.reset();
+                for (ValueView& view : views) view.release();
                 // Only one whose header is right is attached.
                 if (Result<Segment> again = Segment::attach(fixture.span(), key % 8); again.ok()) {
                     segment.emplace(std::move(again.value()));
@@ -216,6 +245,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
     }
     lease.reset();
+    for (ValueView& view : views) view.release();
     for (std::uint64_t key = 0; key < keys; key += 5) {
         (void)segment->put(oracle_entry(key, 1, 16 + key * 40));
         read(*segment, key);

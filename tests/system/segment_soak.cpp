@@ -2,7 +2,8 @@
 //
 // Every value says which put it came from (its bytes are a function of key, sequence number and length), so a
 // mixture, another key's value or a damaged one is found at once; keys that one worker alone puts must never
-// go back in time, nor come back after an invalidate(). Operations of running workers have a bound whatever
+// go back in time, nor come back after an invalidate(); what a worker has in view stays what it was for as
+// long as it is held. Operations of running workers have a bound whatever
 // the state of the others. At the end all that the dead held must be recovered.
 //
 // The seed is printed: the same seed gives the same commands and delays of the controller, and the same
@@ -59,6 +60,7 @@ constexpr World worlds[] = {
     {"blocks of 4 KiB", std::size_t{128} << 10, std::size_t{4} << 10, 900, false},
     {"classes and TTLs", std::size_t{512} << 10, std::size_t{8} << 10, 3000, true},
     {"large values", std::size_t{8} << 20, std::size_t{256} << 10, 200'000, false},
+    {"values in parts", std::size_t{8} << 20, std::size_t{64} << 10, 1'000'000, false},
 };
 
 // What a worker tells the controller; in anonymous shared memory.
@@ -81,7 +83,7 @@ std::string value_of(std::uint64_t key, std::uint64_t sequence, std::size_t leng
 }
 
 // The sequence number of a value, or a failure when nobody can have put it under this key.
-std::uint64_t sequence_of(std::uint64_t key, const std::string& value) {
+std::uint64_t sequence_of(std::uint64_t key, std::string_view value) {
     OraclePayload head{};
     require(value.size() >= sizeof(head), "a value is cut short");
     std::memcpy(&head, value.data(), sizeof(head));
@@ -139,6 +141,10 @@ class Worker {
         const std::uint64_t action = random_() % 100;
         if (action < 25) return operate_on_own_key(action);
         const std::uint64_t key = random_() % shared_keys;
+        if (action >= 92) {
+            look(key, 0);
+            return false;
+        }
         if (action < 50) {
             (void)cache_.put(name_of(key), value_of(key, ++sequence_, length()), put_options());
         } else if (action < 53) {
@@ -168,11 +174,28 @@ class Worker {
         } else if (action == 10) {
             cache_.invalidate(tag_);
             last_.fill(++sequence_);
+        } else if (action < 15) {
+            look(key, last_[i]);
         } else if (cache_.get(name_of(key), value_)) {
             report_.hits.fetch_add(1, std::memory_order_relaxed);
             require(sequence_of(key, value_) >= last_[i], name_of(key) + " went back in time");
         }
         return false;
+    }
+
+    // In place of what was in view before, which must still be what it was.
+    void look(std::uint64_t key, std::uint64_t sequence_min) {
+        Held& held = held_[random_() % held_.size()];
+        if (held.view.held()) {
+            require(sequence_of(held.key, held.view.text()) == held.sequence,
+                    name_of(held.key) + " changed while it was held");
+        }
+        if (!cache_.get_view(name_of(key), held.view)) return;
+        report_.hits.fetch_add(1, std::memory_order_relaxed);
+        held.key = key;
+        held.sequence = sequence_of(key, held.view.text());
+        require(held.sequence >= sequence_min, name_of(key) + " went back in time");
+        if (random_() % 2 == 0) held.view.release();
     }
 
     void load(std::uint64_t key) {
@@ -195,6 +218,12 @@ class Worker {
     std::uint64_t sequence_;
     std::array<std::uint64_t, own_keys_each> last_{};
     std::string value_;
+    struct Held {
+        ValueView view;
+        std::uint64_t key = 0;
+        std::uint64_t sequence = 0;
+    };
+    std::array<Held, 3> held_{};
 };
 
 class Soak {

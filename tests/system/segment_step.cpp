@@ -2,6 +2,8 @@
 //
 //   kill   a writer dies after n instructions of a put(), for n = 0, stride, 2 stride ...; the others go on,
 //          and after one trip around the blocks nothing of the dead one is left
+//   parts  the same of a value in parts
+//   view   a reader dies in get_view(), or while it holds what it got
 //   stop   a writer is held at random instructions while others recycle every block they can, several times
 //          over; then it goes on. What it does then must harm nobody
 //   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
@@ -20,6 +22,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 
@@ -146,7 +149,8 @@ class World {
 // A put() of the child, which got its process slot by an earlier one.
 class ChildPut {
  public:
-    ChildPut(World& world, std::uint64_t seed) : world_(world), random_(seed) {}
+    ChildPut(World& world, std::uint64_t seed, std::size_t length_min = 16, std::size_t length_spread = 500)
+        : world_(world), random_(seed), length_min_(length_min), length_spread_(length_spread) {}
     bool operator()(bool prepared) {
         if (prepared) {
             // Overtaken in every one of its attempts, a put() may give up.
@@ -155,19 +159,43 @@ class ChildPut {
         }
         if (!warm_) warm_ = world_.segment_.put(oracle_entry(139, 1, 30)).ok();
         const std::uint64_t key = 100 + random_() % 39;
-        entry_ = oracle_entry(key, ++sequence_, 16 + random_() % 500);
+        entry_ = oracle_entry(key, ++sequence_, length_min_ + random_() % length_spread_);
         return warm_ && look_up(world_.segment_, key).ok;
     }
 
  private:
     World& world_;
     std::mt19937_64 random_;
+    std::size_t length_min_;
+    std::size_t length_spread_;
     Bytes entry_;
     std::uint64_t sequence_ = 1;
     bool warm_ = false;
 };
 
-void kill_sweep(std::uint64_t seed, std::uint64_t stride) {
+// A get_view() of the child, of something that it put just before.
+class ChildView {
+ public:
+    explicit ChildView(World& world) : world_(world), view_(std::make_shared<ValueView>()) {}
+    bool operator()(bool prepared) {
+        if (!prepared) return world_.segment_.put(oracle_entry(139, ++sequence_, 300)).ok();
+        std::array<Tag, max_entry_tags> tags{};
+        const Bytes key = key_of(139);
+        if (world_.segment_.get_view(hash_key(key), key, tags, *view_) != StatusCode::ok) return false;
+        return std::ranges::equal(view_->stored, payload_of(139, sequence_, 300));
+    }
+
+ private:
+    World& world_;
+    std::shared_ptr<ValueView> view_;  // copied along, as a std::function wants it
+    std::uint64_t sequence_ = 0;
+};
+
+using Stepped = std::function<bool(bool prepared)>;
+
+// `child(world, random)` makes what is stepped through.
+void kill_sweep(const char* name, std::uint64_t seed, std::uint64_t stride,
+                const std::function<Stepped(World&, std::uint64_t)>& child) {
     World world(seed);
     world.recycle(2 * world.blocks_.count());
     std::uint64_t deaths = 0;
@@ -178,7 +206,7 @@ void kill_sweep(std::uint64_t seed, std::uint64_t stride) {
         world.put_some(world.random_() % 8);
         bool ended = false;
         {
-            SteppedProcess victim(ChildPut(world, world.random_()));
+            SteppedProcess victim(child(world, world.random_()));
             for (std::uint64_t i = 0; i < n && !ended; ++i) ended = !victim.step();
             if (!ended) longest = n;
         }
@@ -188,7 +216,7 @@ void kill_sweep(std::uint64_t seed, std::uint64_t stride) {
         world.check_entries();
         world.check_order();
     }
-    printf("ok kill: %llu deaths, the longest put had more than %llu instructions (seed %llu, stride %llu)\n",
+    printf("ok %s: %llu deaths, the longest had more than %llu instructions (seed %llu, stride %llu)\n", name,
            static_cast<unsigned long long>(deaths), static_cast<unsigned long long>(longest),
            static_cast<unsigned long long>(seed), static_cast<unsigned long long>(stride));
 }
@@ -352,7 +380,21 @@ int main(int argc, char** argv) {
         }
         fflush(stdout);
     };
-    run("kill", [&] { tiercache::kill_sweep(seed, stride); });
+    using tiercache::World;
+    run("kill", [&] {
+        tiercache::kill_sweep("kill", seed, stride, [](World& world, std::uint64_t random) {
+            return tiercache::ChildPut(world, random);
+        });
+    });
+    run("parts", [&] {
+        tiercache::kill_sweep("parts", seed, 5 * stride, [](World& world, std::uint64_t random) {
+            return tiercache::ChildPut(world, random, 5000, 5000);
+        });
+    });
+    run("view", [&] {
+        tiercache::kill_sweep("view", seed, std::max<std::uint64_t>(1, stride / 10),
+                              [](World& world, std::uint64_t) { return tiercache::ChildView(world); });
+    });
     run("stop", [&] { tiercache::stop_sweep(seed, puts); });
     run("race", [&] { tiercache::Race(seed).run(rounds); });
     return failures == 0 ? 0 : 1;

@@ -2,12 +2,14 @@
 #include "shm_cache/shared_cache.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cmath>
 #include <map>
 #include <stdexcept>
 #include <thread>
 
+#include "shm_cache/layout.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace tiercache {
@@ -215,6 +217,29 @@ TEST_F(SharedCacheTest, ClearAndForEach) {
     // What was being loaded then stays out too.
     ASSERT_TRUE(cache_.put("a", "1", {.stamp = before}).ok());
     EXPECT_EQ(found("a"), Found::nothing);
+}
+
+// O(1): an invalidation reads and writes nothing but the local clock, however much the segment holds.
+TEST(SharedCacheLocal, AnInvalidationTouchesNothingButTheClock) {
+    SegmentOptions options = small();
+    options.size_bytes = std::size_t{4} << 20;
+    options.clock_slots = 64;
+    const test::OwnMemory memory(options.size_bytes);
+    SharedCache cache(Segment::format(memory.span(), options).value());
+    for (int i = 0; i < 1000; ++i) {
+        ASSERT_TRUE(cache.put("k" + std::to_string(i), "v", {.tags = {"x"}}).ok());
+    }
+    std::uint64_t lock_file = 0;
+    const Geometry geometry = read_geometry(memory.span().data(), memory.span().size(), lock_file).value();
+    // All pages behind the clock's: block states, index, items.
+    const std::uint64_t clock_end = geometry.local_clock_at + geometry.local_clock_bytes;
+    std::byte* const from = memory.span().data() + (clock_end + 4095) / 4096 * 4096;
+    const std::size_t rest = static_cast<std::size_t>(memory.span().data() + memory.span().size() - from);
+    ASSERT_GT(rest, options.size_bytes / 2);
+    ASSERT_EQ(mprotect(from, rest, PROT_NONE), 0);
+    cache.invalidate("x");  // a crash if it looks at one of them
+    ASSERT_EQ(mprotect(from, rest, PROT_READ | PROT_WRITE), 0);
+    for (int i = 0; i < 1000; ++i) EXPECT_EQ(cache.get("k" + std::to_string(i)), std::nullopt);
 }
 
 TEST_F(SharedCacheTest, LargeValuesAreValuesLikeAnyOther) {
