@@ -110,7 +110,7 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
 }
 
 SegmentStats Segment::stats() const noexcept {
-    const Impl& s = *impl_;
+    const Impl& s = current();
     SegmentStats stats =
         read_segment_stats(s.geometry, s.blocks, s.index, s.processes.statistics(), s.processes.holders());
     if (!s.name.empty()) stats.instance = s.memory.inode();
