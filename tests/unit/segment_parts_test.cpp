@@ -1,6 +1,7 @@
 // Values in parts: whole or missed, whoever replaces, evicts or dies meanwhile.
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <thread>
 
 #include "shm_cache/index.hpp"
@@ -22,6 +23,13 @@ SegmentOptions small_segment() {
     options.block_bytes = 64 << 10;
     options.process_slots = 16;
     return options;
+}
+
+// Half a block that costs little to make.
+Status put_filler(Segment& segment, std::uint64_t number) {
+    static const Bytes filler(30'000, std::byte{'f'});
+    const Bytes key = key_of(number);
+    return segment.put_value(hash_key(key), key, {}, {}, filler, static_cast<std::uint32_t>(filler.size()));
 }
 
 class PartsTest : public ::testing::Test {
@@ -83,15 +91,12 @@ class PartsTest : public ::testing::Test {
         for_each_part([&](Word&, const PartKey&) { ++count; });
         return count;
     }
-    // Small items that nobody reads, until also the main queue's blocks have had their turn.
+    // Values that nobody reads, until also the main queue's blocks have had their turn.
     void push_out() {
         const std::uint64_t until = segment_.stats().reclaimed_blocks + 20 * segment_.stats().block_count;
         for (int i = 0; segment_.stats().reclaimed_blocks < until; ++i) {
-            ASSERT_LT(i, 1'000'000);
-            for (int j = 0; j < 50; ++j) {
-                ASSERT_TRUE(segment_.put(oracle_entry(next_key_, next_key_, 3000)).ok());
-                ++next_key_;
-            }
+            ASSERT_LT(i, 100'000);
+            for (int j = 0; j < 20; ++j) ASSERT_TRUE(put_filler(segment_, next_key_++).ok());
         }
     }
 
@@ -192,10 +197,9 @@ TEST_F(PartsTest, WhatIsUsedStaysWhole) {
     ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 200'000)).ok());
     ASSERT_TRUE(segment_.put(oracle_entry(2, 1, 200'000)).ok());
     const std::uint64_t until = 20 * segment_.stats().block_count;
-    for (int i = 0; segment_.stats().reclaimed_blocks < until; ++i) {
-        ASSERT_LT(i, 1'000'000);
-        ASSERT_TRUE(segment_.put(oracle_entry(next_key_, 1, 3000)).ok());
-        ++next_key_;
+    for (int i = 0; i % 50 != 0 || segment_.stats().reclaimed_blocks < until; ++i) {
+        ASSERT_LT(i, 100'000);
+        ASSERT_TRUE(put_filler(segment_, next_key_++).ok());
         if (i % 10 == 0) {
             const Lookup found = look_up(segment_, 1);
             ASSERT_TRUE(found.hit && found.ok) << i;
@@ -275,10 +279,18 @@ TEST(Parts, SixtyFourMebibytes) {
     Segment segment = Segment::format(memory.span(), options).value();
     const std::size_t length = 64 * mib;
     EXPECT_EQ(segment.stats().largest_value_bytes, length);
-    ASSERT_TRUE(segment.put(oracle_entry(1, 1, length)).ok());
-    const Lookup found = look_up(segment, 1);
-    EXPECT_TRUE(found.hit && found.ok);
-    EXPECT_EQ(found.length, length);
+    std::vector<std::uint64_t> words(length / sizeof(std::uint64_t));
+    std::iota(words.begin(), words.end(), std::uint64_t{1});
+    const auto value = std::as_bytes(std::span(words));
+    const Bytes key = key_of(1);
+    ASSERT_TRUE(
+        segment.put_value(hash_key(key), key, {}, {}, value, static_cast<std::uint32_t>(length)).ok());
+    Bytes buffer;
+    ValueRead read;
+    std::array<Tag, max_entry_tags> tags{};
+    ASSERT_EQ(segment.get_value(hash_key(key), key, tags, copy_to(buffer), read), StatusCode::ok);
+    ASSERT_EQ(read.stored.size(), length);
+    EXPECT_EQ(std::memcmp(read.stored.data(), value.data(), length), 0);
 }
 
 // Writers of one key, each in lengths of its own, beside readers that check each byte.
@@ -338,8 +350,8 @@ TEST(Parts, AWriterKilledInTheMiddleLeavesNothingBad) {
     EXPECT_GT(of_before, 0);
     // What was read is kept once, so each block of a main queue has two turns.
     const std::uint64_t until = segment.stats().reclaimed_blocks + 40 * segment.stats().block_count;
-    for (std::uint64_t key = 100; segment.stats().reclaimed_blocks < until; ++key) {
-        ASSERT_TRUE(segment.put(oracle_entry(key, 1, 30'000)).ok());
+    for (std::uint64_t key = 100; key % 50 != 0 || segment.stats().reclaimed_blocks < until; ++key) {
+        ASSERT_TRUE(put_filler(segment, key).ok());
     }
     // Nothing of the dead is left among the live: what the index names can be read.
     std::uint64_t bytes = 0;
