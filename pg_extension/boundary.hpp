@@ -28,8 +28,11 @@ namespace detail {
 
 // Why `enter` failed; raised by raise_failure() when all C++ objects are gone.
 struct Failure {
+    // Only as much of the message as is read: every row of a scan passes here.
+    Failure() noexcept { message[0] = '\0'; }  // NOLINT(cppcoreguidelines-pro-type-member-init)
+
     ErrorData* postgres_error = nullptr;
-    char message[256] = {};
+    char message[256];
     int sqlstate = ERRCODE_INTERNAL_ERROR;
 };
 

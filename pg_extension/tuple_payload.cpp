@@ -175,7 +175,24 @@ void destroy(DestReceiver* self) { pfree(self); }
     return true;
 }
 
-[[nodiscard]] bool is_whole_tuple(const MinimalTupleData* tuple, TupleDesc description) {
+// The columns at the front that lie in the same place in every row without NULLs, and where they end.
+struct FixedFront {
+    int columns;
+    std::size_t bytes;
+};
+
+[[nodiscard]] FixedFront fixed_front(TupleDesc description) noexcept {
+    FixedFront front{0, 0};
+    for (; front.columns < description->natts; ++front.columns) {
+        const auto* column = TupleDescAttr(description, front.columns);
+        if (column->attlen <= 0) break;
+        front.bytes = att_align_nominal(front.bytes, column->attalign) + static_cast<Size>(column->attlen);
+    }
+    return front;
+}
+
+[[nodiscard]] bool is_whole_tuple(const MinimalTupleData* tuple, TupleDesc description,
+                                  const FixedFront& front) {
     const bool has_nulls = (tuple->t_infomask & HEAP_HASNULL) != 0;
     const int columns = tuple->t_infomask2 & HEAP_NATTS_MASK;
     if (columns != description->natts || (tuple->t_infomask & HEAP_HASEXTERNAL) != 0) return false;
@@ -185,8 +202,9 @@ void destroy(DestReceiver* self) { pfree(self); }
     if (data_start > tuple->t_len) return false;
     const char* data = reinterpret_cast<const char*>(tuple) + data_start;
     const std::size_t size = tuple->t_len - data_start;
-    std::size_t offset = 0;
-    for (int i = 0; i < columns; ++i) {
+    std::size_t offset = has_nulls ? 0 : front.bytes;
+    if (offset > size) return false;
+    for (int i = has_nulls ? 0 : front.columns; i < columns; ++i) {
         if (has_nulls && att_isnull(i, tuple->t_bits)) continue;
         if (!step_over(data, size, TupleDescAttr(description, i), offset)) return false;
     }
@@ -275,11 +293,12 @@ struct Parts {
 }
 
 // The first tuple of `tuples`, which then starts behind it; nullptr when there is no whole one.
-[[nodiscard]] MinimalTuple take(std::span<const std::byte>& tuples, TupleDesc description) {
+[[nodiscard]] MinimalTuple take(std::span<const std::byte>& tuples, TupleDesc description,
+                                const FixedFront& front) {
     const auto* tuple = reinterpret_cast<const MinimalTupleData*>(tuples.data());
     const bool whole = tuples.size() >= SizeofMinimalTupleHeader &&
                        tuple->t_len >= SizeofMinimalTupleHeader && MAXALIGN(tuple->t_len) <= tuples.size() &&
-                       is_whole_tuple(tuple, description);
+                       is_whole_tuple(tuple, description, front);
     if (!whole) return nullptr;
     tuples = tuples.subspan(MAXALIGN(tuple->t_len));
     return const_cast<MinimalTuple>(tuple);
@@ -302,8 +321,9 @@ bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows)
     rows.count = parts.row_count;
     rows.rows = static_cast<MinimalTuple*>(
         palloc_extended(sizeof(MinimalTuple) * (parts.row_count + 1), MCXT_ALLOC_HUGE));
+    const FixedFront front = fixed_front(description);
     for (std::uint64_t i = 0; i < parts.row_count; ++i) {
-        rows.rows[i] = take(parts.tuples, description);
+        rows.rows[i] = take(parts.tuples, description, front);
         if (rows.rows[i] == nullptr) return false;
     }
     return parts.tuples.empty();
@@ -314,10 +334,11 @@ bool replay(std::span<const std::byte> payload, TupleDesc expected, Tuplestorest
     if (!split(payload, parts)) return false;
     check_columns(parts.columns, expected);
     TupleTableSlot* slot = MakeSingleTupleTableSlot(expected, &TTSOpsMinimalTuple);
+    const FixedFront front = fixed_front(expected);
     bool whole = true;
     for (std::uint64_t i = 0; whole && i < parts.row_count; ++i) {
         CHECK_FOR_INTERRUPTS();
-        MinimalTuple tuple = take(parts.tuples, expected);
+        MinimalTuple tuple = take(parts.tuples, expected, front);
         whole = tuple != nullptr;
         if (!whole) break;
         ExecStoreMinimalTuple(tuple, slot, false);
