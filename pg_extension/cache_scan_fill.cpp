@@ -4,6 +4,7 @@
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/classes.hpp"
 #include "pg_extension/pause_point.hpp"
+#include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
 #include "pg_extension/transparent.hpp"
@@ -41,6 +42,13 @@ namespace {
     return verdict != Verdict::fresh && verdict != Verdict::being_written;
 }
 
+// Is it worth its room? The size is that before compression.
+[[nodiscard]] bool is_worth_storing(const State& state) noexcept {
+    constexpr std::uint64_t kb = 1024;
+    const auto bytes = static_cast<std::uint64_t>(state.copy.payload.len);
+    return cost_of(state) * kb >= bytes * static_cast<std::uint64_t>(settings::min_fill_us_per_kb);
+}
+
 [[nodiscard]] bool may_keep(State& state) {
     Dependencies& all = state.nested;
     for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
@@ -49,7 +57,7 @@ namespace {
 }
 
 [[nodiscard]] bool store(State& state) {
-    if (!may_keep(state) || is_dead(state)) return false;
+    if (!is_worth_storing(state) || !may_keep(state) || is_dead(state)) return false;
     const ClassSettings data_class = classes::of_session();
     EntryFields fields;
     fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns, data_class.ttl_ms);

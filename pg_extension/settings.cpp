@@ -18,6 +18,7 @@ int min_cost = 0;
 char* default_class = nullptr;
 int share_wait_ms = 5000;
 bool track_patterns = false;
+int min_fill_us_per_kb = 0;
 int mode = static_cast<int>(Mode::off);
 int verify = static_cast<int>(Verify::off);
 
@@ -111,6 +112,12 @@ void define() {
         "tiercache.min_cost", "The planner's cost from which on a query is worth caching.",
         "Applies to transparent caching; the functions of tiercache cache what they are given.", &min_cost, 0,
         0, INT_MAX, PGC_USERSET, 0, nullptr, on_min_cost_change, nullptr);
+    DefineCustomIntVariable(
+        "tiercache.min_fill_cost",
+        "Microseconds for each kB of a result that it must take to compute, to be stored.",
+        "Applies to transparent caching: a large result that is computed quickly would drive out better "
+        "ones.",
+        &min_fill_us_per_kb, 0, 0, INT_MAX, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("tiercache.track_patterns",
                              "Counts what queries cost and how often they repeat, for tiercache.patterns.",
                              "Has PostgreSQL compute query ids.", &track_patterns, false, PGC_POSTMASTER, 0,

@@ -14,6 +14,8 @@ inline constexpr int lease_ms_max = 60000;
 extern int max_entry_size_kb;  // tiercache.max_entry_size
 extern int min_cost;           // tiercache.min_cost, in units of the planner: cheaper queries are not cached
 
+extern int
+    min_fill_us_per_kb;  // tiercache.min_fill_cost: what is quicker to compute is not stored transparently
 extern bool track_patterns;  // tiercache.track_patterns
 extern int share_wait_ms;    // tiercache.share_wait: for the same query of another session; 0: not at all
 extern char* default_class;  // tiercache.default_class: of queries that name none

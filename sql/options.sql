@@ -203,6 +203,17 @@ SELECT * FROM held;
 SELECT tiercache.reset(role => 'nobody at all');
 SELECT tiercache.reset('no such database');
 
+-- What is computed more quickly than its size is worth is not stored transparently.
+CREATE VIEW stored AS SELECT count(*) FROM tiercache.entries WHERE sql LIKE 'SELECT repeat%optioned%' AND format = 'pg_tuples';
+SET tiercache.mode = auto;
+SET tiercache.min_fill_cost = 100000000;
+SELECT repeat('x', 3) AS x FROM optioned WHERE id = 1;
+SELECT * FROM stored;
+SET tiercache.min_fill_cost = 0;
+SELECT repeat('x', 3) AS x FROM optioned WHERE id = 1;
+SELECT * FROM stored;
+RESET tiercache.mode;
+DROP VIEW stored;
 DROP VIEW held;
 DROP FUNCTION stale_count;
 DROP TABLE optioned, secret;
