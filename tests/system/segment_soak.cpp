@@ -3,8 +3,8 @@
 // Every value says which put it came from (its bytes are a function of key, sequence number and length), so a
 // mixture, another key's value or a damaged one is found at once; keys that one worker alone puts must never
 // go back in time, nor come back after an invalidate(); what a worker has in view stays what it was for as
-// long as it is held. Operations of running workers have a bound whatever
-// the state of the others. At the end all that the dead held must be recovered.
+// long as it is held. Now and then all workers but one are stopped where they are, for longer than any
+// operation may take: the one must go on all the time. At the end all that the dead held must be recovered.
 //
 // The seed is printed: the same seed gives the same commands and delays of the controller, and the same
 // operations of each worker.
@@ -34,6 +34,12 @@ using std::chrono::milliseconds;
 constexpr std::size_t workers = 5;
 constexpr std::uint64_t shared_keys = 200;
 constexpr std::uint64_t own_keys_each = 8;
+
+// A freeze: so many slices, in each of which the running worker must end an operation. Every so many
+// commands.
+constexpr std::uint64_t freeze_slices = 3;
+constexpr useconds_t freeze_slice_us = 400'000;
+constexpr std::uint64_t freeze_interval = 250;
 
 struct Failure : std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -251,6 +257,7 @@ class Soak {
         while (clock_ns(CLOCK_MONOTONIC) < until) {
             usleep(static_cast<useconds_t>(200 + random_() % (random_() % 4 == 0 ? 20'000 : 3'000)));
             command();
+            if (++commands % freeze_interval == 0) freeze(random_() % workers);
             for (std::size_t w = 0; w < workers; ++w) check_alive(w);
         }
         finish();
@@ -259,6 +266,8 @@ class Soak {
 
     std::uint64_t kills = 0;
     std::uint64_t stops = 0;
+    std::uint64_t commands = 0;
+    std::uint64_t freezes = 0;
     std::uint64_t operations = 0;
     std::uint64_t hits = 0;
     std::uint64_t slowest_cpu_ns = 0;
@@ -302,22 +311,45 @@ class Soak {
     void command() {
         const std::size_t w = random_() % workers;
         const std::uint64_t what = random_() % 10;
-        Report& report = board_->reports[w];
         if (what < 3) {
             kill(pids_[w], SIGKILL);
             reap(w);
             ++kills;
             start(w);
         } else if (what < 7 && !stopped_[w]) {
-            report.signals.fetch_add(1, std::memory_order_release);
-            kill(pids_[w], SIGSTOP);
-            stopped_[w] = true;
-            ++stops;
+            stop(w);
         } else if (stopped_[w]) {
-            kill(pids_[w], SIGCONT);
-            report.signals.fetch_add(1, std::memory_order_release);
-            stopped_[w] = false;
+            resume(w);
         }
+    }
+
+    void stop(std::size_t w) {
+        board_->reports[w].signals.fetch_add(1, std::memory_order_release);
+        kill(pids_[w], SIGSTOP);
+        stopped_[w] = true;
+        ++stops;
+    }
+    void resume(std::size_t w) {
+        kill(pids_[w], SIGCONT);
+        board_->reports[w].signals.fetch_add(1, std::memory_order_release);
+        stopped_[w] = false;
+    }
+
+    // All others are stopped, at whatever instruction they are; they stay so until commands continue them.
+    void freeze(std::size_t running) {
+        for (std::size_t w = 0; w < workers; ++w) {
+            if (w != running && !stopped_[w]) stop(w);
+        }
+        if (stopped_[running]) resume(running);
+        const std::atomic<std::uint64_t>& ended = board_->reports[running].operations;
+        for (std::uint64_t slice = 0; slice < freeze_slices; ++slice) {
+            const std::uint64_t before = ended.load(std::memory_order_relaxed);
+            usleep(freeze_slice_us);
+            check_alive(running);
+            require(ended.load(std::memory_order_relaxed) != before,
+                    "an operation waits for a stopped process");
+        }
+        ++freezes;
     }
 
     void reap(std::size_t w) {
@@ -445,10 +477,11 @@ int main(int argc, char** argv) {
                     "an operation took " + std::to_string(soak.slowest_cpu_ns / 1'000'000) + " ms");
             slowest_cpu_ns = std::max(slowest_cpu_ns, soak.slowest_cpu_ns);
             slowest_wall_ns = std::max(slowest_wall_ns, soak.slowest_wall_ns);
-            printf("ok %s: %llu operations, %llu hits, %llu kills, %llu stops (seed %llu)\n", world.name,
-                   static_cast<unsigned long long>(soak.operations),
+            printf("ok %s: %llu operations, %llu hits, %llu kills, %llu stops, %llu freezes (seed %llu)\n",
+                   world.name, static_cast<unsigned long long>(soak.operations),
                    static_cast<unsigned long long>(soak.hits), static_cast<unsigned long long>(soak.kills),
-                   static_cast<unsigned long long>(soak.stops), static_cast<unsigned long long>(seed));
+                   static_cast<unsigned long long>(soak.stops), static_cast<unsigned long long>(soak.freezes),
+                   static_cast<unsigned long long>(seed));
         } catch (const std::exception& e) {
             printf("not ok %s: %s (seed %llu)\n", world.name, e.what(),
                    static_cast<unsigned long long>(seed));
