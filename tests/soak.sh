@@ -7,7 +7,7 @@ minutes=${SOAK_MINUTES:-60}
 end=$((SECONDS + minutes * 60))
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "# seed $seed"
-build/tests/segment_step --seed "$seed" --stride 1 &
+build/tests/segment_step --seed "$seed" --stride 1 --heirs 500 --rounds 2000 &
 sweep=$!
 trap 'kill "$sweep" 2>/dev/null || true' EXIT
 while ((SECONDS < end)); do

@@ -6,6 +6,8 @@
 //   view   a reader dies in get_view(), or while it holds what it got
 //   stop   a writer is held at random instructions while others recycle every block they can, several times
 //          over; then it goes on. What it does then must harm nobody
+//   heir   a writer dies at a random instruction of a put that opens a block, then the one that recovers what
+//          it left does; the next one recovers all of it
 //   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
 //   comes
 //          and goes around it so that they take different slots; one of them may die anywhere. After every
@@ -243,6 +245,76 @@ void stop_sweep(std::uint64_t seed, std::uint64_t puts) {
            static_cast<unsigned long long>(puts), static_cast<unsigned long long>(seed));
 }
 
+// A put of a child that finds its block full: it opens the next one, and recovers what the dead hold.
+class ChildHeir {
+ public:
+    ChildHeir(World& world, std::uint64_t seed) : world_(world), random_(seed) {}
+    bool operator()(bool prepared) {
+        if (prepared) return put();
+        const std::uint64_t item_units_max = 80;
+        for (int i = 0; i < 64; ++i) {
+            const BlockLife open = open_block(world_.memory_.bytes().data());
+            const std::uint64_t units = world_.geometry_.units_per_block();
+            if (i > 0 && world_.blocks_.filled_units(open.block) + item_units_max > units) return true;
+            (void)put();
+        }
+        return false;
+    }
+
+ private:
+    bool put() {
+        const StatusCode code =
+            world_.segment_.put(oracle_entry(100 + random_() % 39, ++sequence_, 500)).code();
+        return code == StatusCode::ok || code == StatusCode::no_space;
+    }
+
+    World& world_;
+    std::mt19937_64 random_;
+    std::uint64_t sequence_ = 1'000'000;
+};
+
+// A put that opens a block, until some instructions after one that left a block half done, or changed one
+// that was; then its process dies. Is a block half done now?
+bool die_half_way(World& world) {
+    SteppedProcess victim(ChildHeir(world, world.random_()));
+    const std::byte* base = world.memory_.bytes().data();
+    const auto half_done = [&] {
+        std::uint64_t sum = 0;
+        for (std::uint32_t b = 0; b < world.blocks_.count(); ++b) {
+            const BlockState state = world.blocks_.state(b);
+            const bool whole = state.phase == BlockPhase::free || state.phase == BlockPhase::sealed ||
+                               (state.phase == BlockPhase::open &&
+                                open_block(base, state.stream) == BlockLife{b, state.generation});
+            if (!whole) sum += state.pack();
+        }
+        return sum;
+    };
+    const std::uint64_t before = half_done();
+    bool goes_on = true;
+    while (goes_on && (half_done() == 0 || half_done() == before)) goes_on = victim.step();
+    for (std::uint64_t left = world.random_() % 100; goes_on && left > 0; --left) goes_on = victim.step();
+    return half_done() != 0;
+}
+
+void heir_sweep(std::uint64_t seed, std::uint64_t heirs) {
+    World world(seed);
+    world.recycle(2 * world.blocks_.count());
+    std::uint64_t deaths = 0;
+    std::uint64_t left_something = 0;
+    std::uint64_t left_again = 0;
+    for (std::uint64_t i = 0; i < heirs; ++i) {
+        left_something += die_half_way(world) ? 1 : 0;
+        left_again += die_half_way(world) ? 1 : 0;
+        deaths += 2;
+        world.recycle(world.blocks_.count() + 2);
+        world.check_entries();
+        world.check_order();
+    }
+    printf("ok heir: %llu deaths, %llu left a block half done, %llu of their heirs did (seed %llu)\n",
+           static_cast<unsigned long long>(deaths), static_cast<unsigned long long>(left_something),
+           static_cast<unsigned long long>(left_again), static_cast<unsigned long long>(seed));
+}
+
 // ---- two writers of one absent key ---------------------------------------------------------------
 
 class Race {
@@ -358,6 +430,7 @@ int main(int argc, char** argv) {
     std::uint64_t stride = 61;
     std::uint64_t puts = 40;
     std::uint64_t rounds = 40;
+    std::uint64_t heirs = 10;
     std::string only;
     CLI::App app{"Kills and stops a process at single instructions of put()."};
     app.add_option("--seed", seed)->capture_default_str();
@@ -365,6 +438,7 @@ int main(int argc, char** argv) {
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     app.add_option("--puts", puts, "puts to stop in")->capture_default_str();
+    app.add_option("--heirs", heirs, "deaths of who recovers from a death")->capture_default_str();
     app.add_option("--rounds", rounds, "of two writers of one key")->capture_default_str();
     app.add_option("--only", only, "one sweep of these");
     CLI11_PARSE(app, argc, argv);
@@ -395,6 +469,7 @@ int main(int argc, char** argv) {
                               [](World& world, std::uint64_t) { return tiercache::ChildView(world); });
     });
     run("stop", [&] { tiercache::stop_sweep(seed, puts); });
+    run("heir", [&] { tiercache::heir_sweep(seed, heirs); });
     run("race", [&] { tiercache::Race(seed).run(rounds); });
     return failures == 0 ? 0 : 1;
 }
