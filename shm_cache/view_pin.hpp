@@ -41,7 +41,7 @@ class ViewPin {
     [[nodiscard]] bool held() const noexcept;
     void release() noexcept {
         // Release: pairs with the reclaimer's look at the pins; all that was read comes before it.
-        if (held()) word_->store(0, std::memory_order_release);
+        if (word_ != nullptr && held()) word_->store(0, std::memory_order_release);
         word_ = nullptr;
     }
 
