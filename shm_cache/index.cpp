@@ -16,9 +16,7 @@ Index::Index(std::byte* memory, const Geometry& geometry, const BlockTable& bloc
       bucket_count_(geometry.bucket_count),
       geometry_(geometry),
       blocks_(blocks),
-      scrub_cursor_(&reinterpret_cast<SegmentHeader*>(memory)->scrub_cursor),
-      touched_(reinterpret_cast<Word*>(memory + geometry.touched_at)),
-      warming_(&reinterpret_cast<SegmentHeader*>(memory)->warming) {}
+      scrub_cursor_(&reinterpret_cast<SegmentHeader*>(memory)->scrub_cursor) {}
 
 bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std::byte> key) const noexcept {
     if (slot.tag != slot_tag(hash) || slot.block >= blocks_.count()) return false;
@@ -109,8 +107,6 @@ bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<co
 bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                     Slot& displaced) noexcept {
     displaced = {};
-    const bool warm = warming();
-    if (warm) touch(hash);
     const Candidates candidates = this->candidates(place_hash(hash));
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         Choice choice;
@@ -120,7 +116,6 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
             placed.frequency = choice.slot.frequency;
             // Release: pairs with the acquire of readers; the item's words come before it.
             if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_acq_rel)) {
-                if (warm) erase_copies(hash, key, choice.word);
                 return true;
             }
             continue;
@@ -135,7 +130,6 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
         // Release: as above. Fails when another writer emptied it.
         if (choice.word->compare_exchange_strong(pending, next, std::memory_order_acq_rel) &&
             becomes_visible) {
-            if (warm) erase_copies(hash, key, choice.word);
             return true;
         }
     }
@@ -144,8 +138,6 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
 
 bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
     const Candidates candidates = this->candidates(place_hash(hash));
-    const bool warm = warming();
-    if (warm) touch(hash);
     bool erased = false;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {
@@ -159,48 +151,7 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
             }
         }
     }
-    if (warm) erase_copies(hash, key, nullptr);
     return erased;
-}
-
-// ---- while values of a predecessor are copied here ----------------------------------------------
-
-void Index::touch(const KeyHash& hash) noexcept {
-    const TouchedBit at = touched_bit(hash);
-    // Sequentially consistent: see publish_copy().
-    at.word->fetch_or(at.bit, std::memory_order_seq_cst);
-}
-
-bool Index::touched(const KeyHash& hash) const noexcept {
-    const TouchedBit at = touched_bit(hash);
-    return (at.word->load(std::memory_order_seq_cst) & at.bit) != 0;
-}
-
-void Index::touch_all() noexcept {
-    const std::uint64_t pairs = bucket_count_ / 2;
-    for (std::uint64_t w = 0; w < (pairs + 63) / 64; ++w) {
-        touched_[w].store(UINT64_MAX, std::memory_order_seq_cst);
-    }
-}
-
-bool Index::publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot) noexcept {
-    return publish_copy(hash, key, slot, [&] { return !touched(hash); });
-}
-
-// Whatever of the key is not in the writer's own slot is a copy, pending or visible by now. After touch().
-void Index::erase_copies(const KeyHash& hash, std::span<const std::byte> key, const Word* own) noexcept {
-    const Candidates candidates = this->candidates(place_hash(hash));
-    for (std::size_t i = 0; i < Candidates::count; ++i) {
-        if (&candidates[i] == own) continue;
-        for (int attempt = 0; attempt < attempts_max; ++attempt) {
-            std::uint64_t word = 0;
-            // Sequentially consistent: see publish_copy().
-            if (!holds_key(candidates[i], hash, key, word)) break;
-            if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
-            // Readers, a copy forward, or the copier's making it visible: not that often.
-            if (attempt + 1 == attempts_max) candidates[i].exchange(0, std::memory_order_acq_rel);
-        }
-    }
 }
 
 Index::ItemSlot Index::find_item(std::uint64_t place_hash, BlockLife life,
@@ -283,12 +234,10 @@ bool Index::in_main(const KeyHash& hash) const noexcept {
 }
 
 void Index::clear() noexcept {
-    if (warming()) touch_all();
     for (std::uint64_t b = 0; b < bucket_count_; ++b) {
         for (Word& word : buckets_[b].slots) {
             // Acquire and release: a later put that finds the slot empty comes after this.
-            // Sequentially consistent: see publish_copy().
-            if (word.load(std::memory_order_seq_cst) != 0) word.exchange(0, std::memory_order_acq_rel);
+            if (word.load(std::memory_order_relaxed) != 0) word.exchange(0, std::memory_order_acq_rel);
         }
     }
 }

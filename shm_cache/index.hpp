@@ -190,15 +190,6 @@ class Index {
     bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                  Slot& displaced) noexcept;
 
-    // Makes an item that was copied from a predecessor's segment visible, if there is a place for it that
-    // nobody uses, and nobody changed anything around it since this segment was made: false when not.
-    // `untouched()` tells that, once its slot is pending. The caller pins the block, and is the only one who
-    // copies.
-    template <class Untouched>
-    bool publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                      Untouched untouched) noexcept;
-    bool publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot) noexcept;
-
     // Takes the item of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
@@ -259,55 +250,11 @@ class Index {
     bool sole(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
               const Word* own) const noexcept;
 
-    // ---- while values of a predecessor are copied here (segment_resize.cpp) ----
-    [[nodiscard]] bool warming() const noexcept {
-        // Acquire: pairs with the end of warming, after which nothing is copied.
-        return warming_->load(std::memory_order_acquire) != 0;
-    }
-    void touch(const KeyHash& hash) noexcept;
-    [[nodiscard]] bool touched(const KeyHash& hash) const noexcept;
-    void touch_all() noexcept;
-    void erase_copies(const KeyHash& hash, std::span<const std::byte> key, const Word* own) noexcept;
-    struct TouchedBit {
-        Word* word;
-        std::uint64_t bit;
-    };
-    [[nodiscard]] TouchedBit touched_bit(const KeyHash& hash) const noexcept {
-        const auto pair = static_cast<std::uint64_t>(&candidates(place_hash(hash)).bucket(0) - buckets_) / 2;
-        return {&touched_[pair / 64], std::uint64_t{1} << pair % 64};
-    }
-
     Bucket* buckets_ = nullptr;
     std::uint64_t bucket_count_ = 0;
     Geometry geometry_;
     BlockTable blocks_;
     Word* scrub_cursor_ = nullptr;
-    Word* touched_ = nullptr;
-    const Word* warming_ = nullptr;
 };
-
-template <class Untouched>
-bool Index::publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                         Untouched untouched) noexcept {
-    const Candidates candidates = this->candidates(place_hash(hash));
-    Word* place = nullptr;
-    for (std::size_t i = 0; i < Candidates::count; ++i) {
-        std::uint64_t seen = 0;
-        if (holds_key(candidates[i], hash, key, seen)) return false;  // put since, or copied twice
-        if (place == nullptr && unused(seen)) place = &candidates[i];
-    }
-    if (place == nullptr) return false;
-    std::uint64_t seen = place->load(std::memory_order_relaxed);
-    std::uint64_t pending = slot.as_pending().pack();
-    // Sequentially consistent, as are touch() and the search of erase_copies(): of a writer and this, at
-    // least one sees the other. Release: the item's words come before it.
-    if (!unused(seen) || !place->compare_exchange_strong(seen, pending, std::memory_order_seq_cst)) {
-        return false;
-    }
-    const bool wanted = untouched();
-    // Release: as in publish(). Fails when a writer emptied it.
-    return place->compare_exchange_strong(pending, wanted ? slot.pack() : 0, std::memory_order_acq_rel) &&
-           wanted;
-}
 
 }  // namespace tiercache

@@ -53,9 +53,7 @@ void place(Geometry& g) noexcept {
         round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
     g.block_notes_at = round_up(g.block_records_at + g.block_count * block_record_bytes, cache_line_bytes);
     g.block_note_bytes = round_up(sizeof(std::uint64_t) + bitmap_bytes, cache_line_bytes);
-    g.touched_at = g.block_notes_at + g.block_count * g.block_note_bytes;
-    const std::uint64_t touched_bytes = round_up(g.bucket_count / 2, bits_per_word) / 8;
-    g.index_at = round_up(g.touched_at + touched_bytes, 2 * cache_line_bytes);
+    g.index_at = round_up(g.block_notes_at + g.block_count * g.block_note_bytes, 2 * cache_line_bytes);
     g.blocks_at = round_up(g.index_at + g.bucket_count * cache_line_bytes, page_bytes);
     g.end = g.blocks_at + g.block_count * g.block_bytes;
 }
@@ -64,6 +62,10 @@ void place(Geometry& g) noexcept {
 std::uint64_t buckets_for(std::uint64_t data_bytes, std::uint64_t item_bytes_mean) noexcept {
     const std::uint64_t slots = data_bytes / item_bytes_mean * 10 / 6;
     return std::max<std::uint64_t>(2, round_up(slots / slots_per_bucket + 1, 2));
+}
+
+std::uint64_t default_block_bytes(std::uint64_t size_bytes) noexcept {
+    return std::clamp<std::uint64_t>(std::bit_floor(size_bytes / 16), block_bytes_min, block_bytes_max);
 }
 
 // One for each 256 KiB: who computes values at the same time is a matter of the load, and a larger segment is
@@ -111,38 +113,7 @@ bool plausible(const Geometry& g) noexcept {
            g.bucket_count <= g.size_bytes / cache_line_bytes;
 }
 
-std::uint64_t default_block_bytes(std::uint64_t size_bytes) noexcept {
-    return std::clamp<std::uint64_t>(std::bit_floor(size_bytes / 16), block_bytes_min, block_bytes_max);
-}
-
-std::uint64_t affordable_process_slots(std::uint64_t size_bytes) noexcept {
-    return std::max<std::uint64_t>(process_slots_min, size_bytes / 16 / process_slot_bytes);
-}
-
 }  // namespace
-
-std::uint32_t default_clock_slots(std::uint64_t size_bytes) noexcept {
-    const std::uint64_t affordable = std::bit_floor(size_bytes / 64 / sizeof(ClockSlot));
-    return static_cast<std::uint32_t>(
-        std::clamp<std::uint64_t>(affordable, 64, ClockTable::default_slot_count));
-}
-
-SegmentOptions options_for_resize(const Geometry& g, std::size_t size_bytes, mode_t mode) noexcept {
-    SegmentOptions options;
-    options.size_bytes = size_bytes;
-    options.mode = mode;
-    if (g.block_bytes != default_block_bytes(g.size_bytes)) options.block_bytes = g.block_bytes;
-    // buckets_for(), backwards.
-    const std::uint64_t slots = std::max<std::uint64_t>(1, (g.bucket_count - 1) * slots_per_bucket);
-    options.item_bytes_mean =
-        std::max<std::uint64_t>(item_bytes_mean_min, g.block_count * g.block_bytes * 10 / 6 / slots);
-    options.clock_slots = g.clock_slots != 0 && g.clock_slots == default_clock_slots(g.size_bytes)
-                              ? default_clock_slots(size_bytes)
-                              : g.clock_slots;
-    // As many as it could have had means that more were asked for.
-    if (g.process_slots < affordable_process_slots(g.size_bytes)) options.process_slots = g.process_slots;
-    return options;
-}
 
 Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     if (Status s = check_options(options); !s.ok()) return s;
@@ -153,8 +124,9 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     g.lease_count = lease_count_for(options.size_bytes);
     g.clock_slots = options.clock_slots;
     if (fit == Fit::fewer_process_slots) {
+        const std::uint64_t affordable = options.size_bytes / 16 / process_slot_bytes;
         g.process_slots = static_cast<std::uint32_t>(
-            std::min<std::uint64_t>(g.process_slots, affordable_process_slots(options.size_bytes)));
+            std::min<std::uint64_t>(g.process_slots, std::max<std::uint64_t>(process_slots_min, affordable)));
     }
     if (options.size_bytes / g.block_bytes > block_count_max) {
         return bad_options("a segment of this block size has at most " +

@@ -1,7 +1,7 @@
 // The segment's memory map, and the numbers that follow from it.
 //
 //   header | process slots | statistics | leases | local clock | sampler | block states | block records |
-//   block notes | touched | index | blocks
+//   block notes | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
 //   process slots  per process: who it is, what it pins                    (process_table.hpp)
@@ -12,7 +12,6 @@
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
 //   block records  per block, dense: age, expiry, evacuation                (block.hpp)
 //   block notes    per block: how far it is filled, where items start      (block.hpp)
-//   touched        a bit for each pair of buckets: written while the segment was warmed (segment_resize.cpp)
 //   index          buckets of one cache line                               (index.hpp)
 //   blocks         items, back to back                                     (item.hpp)
 //
@@ -20,8 +19,6 @@
 // hold anything, and checked; every address and every loop bound comes from it and never again from shared
 // memory. What it says is true for the life of the segment.
 #pragma once
-
-#include <sys/types.h>
 
 #include <atomic>
 #include <cstddef>
@@ -78,14 +75,8 @@ struct SegmentHeader {
     std::atomic<std::uint64_t> policy;
     // Next bucket that recycling scrubs (index.hpp).
     std::atomic<std::uint64_t> scrub_cursor;
-
-    // Readers look at this line at each hit; it changes once in the life of a segment (segment_resize.cpp).
-    // Which segment took this one's place; 0: none.
-    alignas(cache_line_bytes) std::atomic<std::uint64_t> successor;
-    // 1 while values of the predecessor are copied here.
-    std::atomic<std::uint64_t> warming;
 };
-static_assert(sizeof(SegmentHeader) == 4 * cache_line_bytes);
+static_assert(sizeof(SegmentHeader) == 3 * cache_line_bytes);
 
 struct Geometry {
     std::uint64_t size_bytes = 0;
@@ -108,7 +99,6 @@ struct Geometry {
     std::uint64_t block_records_at = 0;
     std::uint64_t block_notes_at = 0;
     std::uint64_t block_note_bytes = 0;
-    std::uint64_t touched_at = 0;
     std::uint64_t index_at = 0;
     std::uint64_t blocks_at = 0;
     std::uint64_t end = 0;
@@ -123,14 +113,6 @@ enum class Fit { exact, fewer_process_slots };
 // The geometry that `options` ask for. `fewer_process_slots` lets a small segment have fewer than asked.
 // Error: invalid_argument.
 Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit);
-
-// Slots of a local clock that suit the size: a 64th of it, up to 1 MiB.
-[[nodiscard]] std::uint32_t default_clock_slots(std::uint64_t size_bytes) noexcept;
-
-// The options that make a segment like this one in another size: what suited the old size suits the new one,
-// what was chosen stays.
-[[nodiscard]] SegmentOptions options_for_resize(const Geometry& geometry, std::size_t size_bytes,
-                                                mode_t mode) noexcept;
 
 // Writes an empty segment to `memory`, which has geometry.size_bytes; READY is not set yet.
 void format_segment(std::byte* memory, const Geometry& geometry, std::uint64_t lock_file) noexcept;

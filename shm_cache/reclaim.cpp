@@ -329,15 +329,6 @@ bool Reclaimer::take(std::uint32_t block, const BlockState& from) noexcept {
     return true;
 }
 
-bool Reclaimer::retire(std::uint32_t block) noexcept {
-    const BlockState now = blocks_.state(block);
-    const bool unused = now.phase == BlockPhase::sealed || now.phase == BlockPhase::free;
-    if (!unused || !take(block, now)) return false;
-    const BlockState mine = blocks_.state(block);
-    const BlockState odd{mine.generation + 1, BlockPhase::reclaiming, mine.owner, mine.stream};
-    return mine.owner == processes_.self() && (mine.generation & 1) == 0 && blocks_.change(block, mine, odd);
-}
-
 // R3 to R5. Fails only when the state word was overwritten.
 bool Reclaimer::recycle(std::uint32_t block, BlockState state) noexcept {
     if ((state.generation & 1) == 0) {

@@ -61,10 +61,6 @@ class Reclaimer {
     // free for those who come next. False when there is none to be had.
     bool open_next(Stream stream, BlockLife full) noexcept;
 
-    // Ends the life of a free or sealed block and begins no other: its bytes are nobody's from here on. False
-    // when somebody pins it or writes to it.
-    bool retire(std::uint32_t block) noexcept;
-
     // Free blocks that reclamation strives for.
     [[nodiscard]] static std::uint32_t reserve_of(std::uint32_t block_count) noexcept;
 

@@ -11,8 +11,7 @@
 namespace tiercache {
 
 void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const {
-    Impl& at = current();
-    std::vector<std::byte> copy(entry_bytes_max(at.geometry));
+    std::vector<std::byte> copy(entry_bytes_max(impl_->geometry));
     // Room for a large value is made when one comes; one that finds none is passed over.
     const CopyTarget target{[](void* context, std::size_t bytes) noexcept -> std::byte* {
                                 auto& buffer = *static_cast<std::vector<std::byte>*>(context);
@@ -24,18 +23,18 @@ void Segment::for_each(bool (*visit)(void* context, std::span<const std::byte> e
                                 return buffer.data();
                             },
                             &copy};
-    at.index.for_each([&](const Slot& slot) {
+    impl_->index.for_each([&](const Slot& slot) {
         std::span<std::byte> bytes;
         EntryView view;
-        const bool whole = at.copy_entry(slot, target, bytes) == ReadResult::whole &&
+        const bool whole = impl_->copy_entry(slot, target, bytes) == ReadResult::whole &&
                            decode_entry(bytes, view) == StatusCode::ok && view.bytes.size() == bytes.size();
         return !whole || visit(context, bytes);
     });
 }
 
-LeaseTable& Segment::leases() noexcept { return current().leases; }
+LeaseTable& Segment::leases() noexcept { return impl_->leases; }
 
-LocalAuthority& Segment::local_authority() noexcept { return current().authority; }
+LocalAuthority& Segment::local_authority() noexcept { return impl_->authority; }
 
 void Segment::note(Note note) noexcept {
     // In the order of Note.
@@ -43,7 +42,7 @@ void Segment::note(Note note) noexcept {
                                            Counter::misses_changed,   Counter::misses_being_written,
                                            Counter::misses_outdated,  Counter::misses_unvouched,
                                            Counter::misses_malformed, Counter::misses_not_asked};
-    current().processes.count(counters[static_cast<std::size_t>(note)]);
+    impl_->processes.count(counters[static_cast<std::size_t>(note)]);
 }
 
 }  // namespace tiercache

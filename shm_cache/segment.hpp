@@ -12,7 +12,6 @@
 
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -87,7 +86,6 @@ class ValueView {
     ViewPin pin_;
 };
 
-struct ItemContent;
 class LeaseTable;
 class LocalAuthority;
 
@@ -105,24 +103,6 @@ class Segment {
     // Opens it, or creates it when there is none; two processes that try at once get the same one.
     static Result<Segment> open_or_create(const std::string& name, const SegmentOptions& options);
     static Status remove(const std::string& name);
-
-    // Gives the segment of this name another size: a new one takes its place, into which what is useful is
-    // copied, the most used first. Who has it open goes over at its next call, without a pause; nothing that
-    // was put, erased or invalidated is lost or comes back. What is copied is the rest that nobody wanted to
-    // keep: what does not fit is not. Views keep their memory; all else of the old
-    // segment is given back to the system at the end. `report`, which may be empty, is called now and then;
-    // when it returns false the copying ends, and the new segment stays as it is then.
-    // Errors: those of open() and create(); busy (somebody makes, removes or resizes it); no_space also when
-    // all process slots are taken.
-    struct ResizeProgress {
-        std::uint64_t items_seen = 0;
-        std::uint64_t items_total = 0;  // about
-        std::uint64_t items_copied = 0;
-        std::uint64_t bytes_copied = 0;
-    };
-    static Result<ResizeProgress> resize(const std::string& name, std::size_t size_bytes,
-                                         bool (*report)(void* context, const ResizeProgress& progress),
-                                         void* context);
 
     // A segment in memory that the caller owns and keeps (PostgreSQL's main shared memory, say). `memory` is
     // aligned to 64 bytes. All processes that attach it must end together, as a server's do: `process_slot`,
@@ -209,26 +189,7 @@ class Segment {
     friend class SharedCache;  // whose hits are compiled in one piece (segment_find.hpp)
     struct Impl;
     explicit Segment(std::unique_ptr<Impl> impl) noexcept;
-    // What the name leads to since it was resized last.
-    [[nodiscard]] Impl& current() const noexcept;
-    // The same for readers: nullptr when it was closed and its successor can't be had.
-    [[nodiscard]] Impl* readable() const noexcept;
-    // When `from` was closed: what took its place, or `from` itself while that can't be had.
-    [[nodiscard]] Impl& follow(Impl& from) const noexcept;
-    static Result<Segment> open_named(const std::string& name);
-    static Impl* open_next(Impl& at) noexcept;
-    // Should whoever resized it have died before the last step.
-    static Status adopt_successor(const std::string& name, std::uint64_t mark);
-    class WarmCopy;
-    // Does `change(impl)` to the current segment, and again to its successor if it was closed meanwhile.
-    template <class Change>
-    auto change_current(Change change) noexcept;
-
-    Status store_current(const KeyHash& hash, const ItemContent& content) noexcept;
-    void count_put(StatusCode outcome) noexcept;
-
-    std::unique_ptr<Impl> impl_;  // the first one, which keeps those that followed
-    mutable std::atomic<Impl*> current_{nullptr};
+    std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace tiercache

@@ -145,15 +145,9 @@ Status check_memory(std::span<std::byte> memory) {
 
 }  // namespace
 
-// Relaxed: a Segment is made, moved and destroyed by one thread, before and after others use it.
-Segment::Segment(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)), current_(impl_.get()) {}
-Segment::Segment(Segment&& other) noexcept
-    : impl_(std::move(other.impl_)), current_(other.current_.load(std::memory_order_relaxed)) {}
-Segment& Segment::operator=(Segment&& other) noexcept {
-    impl_ = std::move(other.impl_);
-    current_.store(other.current_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    return *this;
-}
+Segment::Segment(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Segment::Segment(Segment&&) noexcept = default;
+Segment& Segment::operator=(Segment&&) noexcept = default;
 Segment::~Segment() = default;
 
 // ---- named segments ------------------------------------------------------------------------------
@@ -192,21 +186,6 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
 }
 
 Result<Segment> Segment::open(const std::string& name) {
-    for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        Result<Segment> opened = open_named(name);
-        if (!opened.ok()) return opened;
-        const std::uint64_t successor = opened->impl_->header->successor.load(std::memory_order_acquire);
-        if (successor == 0) return opened;
-        if (Status s = adopt_successor(name, successor); !s.ok()) return s;
-        if (opened->impl_->memory.still_named(name)) {
-            return Status(StatusCode::corrupt,
-                          "the resizing of segment \"" + name + "\" left nothing behind; remove the segment");
-        }
-    }
-    return made_and_removed(name);
-}
-
-Result<Segment> Segment::open_named(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
     const Result<Found> found = look(name);
     if (!found.ok()) return found.status();
@@ -320,8 +299,7 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
 }
 
 bool Segment::still_current() const noexcept {
-    const Impl& at = current();
-    return at.name.empty() || at.memory.still_named(at.name);
+    return impl_->name.empty() || impl_->memory.still_named(impl_->name);
 }
 
 }  // namespace tiercache

@@ -30,8 +30,7 @@ struct Segment::Impl {
           leases(base, g, processes),
           authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)),
           streams(base, blocks, processes),
-          reclaimer(base, g, blocks, index, streams, processes),
-          header(reinterpret_cast<SegmentHeader*>(base)) {}
+          reclaimer(base, g, blocks, index, streams, processes) {}
 
     Geometry geometry;
     BlockTable blocks;
@@ -45,30 +44,6 @@ struct Segment::Impl {
     LocalAuthority authority;  // none where the segment has no local clock
     Streams streams;
     Reclaimer reclaimer;
-    SegmentHeader* header;
-
-    // ---- following (segment_resize.cpp) ----
-    // Has another segment taken this one's place? From then on nothing that is written here counts.
-    [[nodiscard]] bool closed() const noexcept {
-        // Acquire: pairs with the store in resize(); after what one did here it must not come early, see
-        // closed_after_write().
-        return header->successor.load(std::memory_order_acquire) != 0;
-    }
-    // The look after a change. Sequentially consistent, as are the change and the closing: either this sees
-    // that it was closed, or whoever copies sees the change.
-    [[nodiscard]] bool closed_after_write() const noexcept {
-        full_fence();
-        return header->successor.load(std::memory_order_seq_cst) != 0;
-    }
-    // What took its place, once this process has it open. Freed with this.
-    std::atomic<Impl*> next = nullptr;
-    std::atomic<std::uint64_t> next_try_ns = 0;
-    ~Impl() { delete next.load(std::memory_order_relaxed); }  // NOLINT(cppcoreguidelines-owning-memory)
-    // Stores a copy of a predecessor's item.
-    // Gives the memory of what nobody holds back to the system. Of a closed segment.
-    void give_back() noexcept;
-    bool store_copy(const KeyHash& hash, const ItemContent& content, Stream stream,
-                    std::uint8_t frequency) noexcept;
 
     // ---- reading (segment_find.hpp) ----
     struct Wanted {
@@ -121,33 +96,6 @@ struct Segment::Impl {
     Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;
 };
-
-inline Segment::Impl& Segment::current() const noexcept {
-    // Acquire: pairs with follow().
-    Impl* at = current_.load(std::memory_order_acquire);
-    if (at->closed()) [[unlikely]]
-        return follow(*at);
-    return *at;
-}
-
-inline Segment::Impl* Segment::readable() const noexcept {
-    Impl* at = current_.load(std::memory_order_acquire);  // as in current()
-    if (at->closed()) [[unlikely]] {
-        at = &follow(*at);
-        if (at->closed()) return nullptr;
-    }
-    return at;
-}
-
-template <class Change>
-auto Segment::change_current(Change change) noexcept {
-    constexpr int attempts = 8;  // resized that often meanwhile
-    for (int attempt = 0;; ++attempt) {
-        Impl& at = current();
-        auto result = change(at);
-        if (!at.closed_after_write() || attempt == attempts || &current() == &at) return result;
-    }
-}
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
                                 const Sampler& sampler, const Statistics& statistics,

@@ -97,10 +97,8 @@ std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte
                                   CopyTarget target) noexcept {
     std::span<std::byte> entry;
     bool unsealed = false;
-    Impl* at = readable();
-    if (at == nullptr) return {};
-    const TakeEntry<Impl> take{*at, target, entry, unsealed};
-    if (at->find(hash, key, take) != StatusCode::ok) return {};
+    const TakeEntry<Impl> take{*impl_, target, entry, unsealed};
+    if (impl_->find(hash, key, take) != StatusCode::ok) return {};
     // The key was compared where it lies, and copied after: only damage can have come between.
     if (!is_entry_of(entry, key)) return {};
     if (unsealed) seal_entry(entry);
@@ -115,8 +113,7 @@ StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> ke
     const auto reserve = [target](std::size_t bytes) noexcept {
         return target.reserve(target.context, bytes);
     };
-    Impl* at = readable();
-    return at == nullptr ? StatusCode::not_found : at->find_value(hash, key, tags, reserve, read);
+    return impl_->find_value(hash, key, tags, reserve, read);
 }
 
 StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> key,
@@ -125,8 +122,7 @@ StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> ke
     const auto reserve = [buffer](std::size_t bytes) noexcept {
         return bytes <= buffer.size() ? buffer.data() : nullptr;
     };
-    Impl* at = readable();
-    return at == nullptr ? StatusCode::not_found : at->find_value(hash, key, tags, reserve, read);
+    return impl_->find_value(hash, key, tags, reserve, read);
 }
 
 // ---- values where they lie -------------------------------------------------------------------------
@@ -163,8 +159,7 @@ StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::by
 
 StatusCode Segment::get_view(const KeyHash& hash, std::span<const std::byte> key,
                              std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept {
-    Impl* at = readable();
-    return at == nullptr ? StatusCode::not_found : at->find_view(hash, key, tags, true, view);
+    return impl_->find_view(hash, key, tags, true, view);
 }
 
 }  // namespace tiercache

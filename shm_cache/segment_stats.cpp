@@ -118,7 +118,7 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
 }
 
 SegmentStats Segment::stats() const noexcept {
-    const Impl& s = current();
+    const Impl& s = *impl_;
     SegmentStats stats = read_segment_stats(s.geometry, s.blocks, s.index, s.sampler,
                                             s.processes.statistics(), s.processes.holders());
     if (!s.name.empty()) stats.instance = s.memory.inode();

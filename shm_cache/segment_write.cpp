@@ -98,15 +98,6 @@ void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
     }
 }
 
-Status Segment::store_current(const KeyHash& hash, const ItemContent& content) noexcept {
-    return change_current([&](Impl& at) { return at.store(hash, content); });
-}
-
-void Segment::count_put(StatusCode outcome) noexcept {
-    ProcessTable& processes = current().processes;
-    processes.count(put_counter(outcome, processes));
-}
-
 Status Segment::put(std::span<const std::byte> entry) noexcept {
     EntryView view;
     const StatusCode decoded = decode_entry(entry, view);
@@ -114,9 +105,9 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
     if (decoded == StatusCode::ok) {
         status = (view.fields.flags & ~storable_flags) != 0
                      ? Status(StatusCode::invalid_argument)
-                     : store_current(hash_key(view.key), ItemContent::of(view));
+                     : impl_->store(hash_key(view.key), ItemContent::of(view));
     }
-    count_put(status.code());
+    impl_->processes.count(put_counter(status.code(), impl_->processes));
     return status;
 }
 
@@ -137,24 +128,18 @@ Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, s
         content.key = key;
         content.stored = stored;
         content.raw_length = raw_length;
-        status = store_current(hash, content);
+        status = impl_->store(hash, content);
     }
-    count_put(status.code());
+    impl_->processes.count(put_counter(status.code(), impl_->processes));
     return status;
 }
 
 bool Segment::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
-    bool erased = false;
-    (void)change_current([&](Impl& at) { return erased |= at.index.erase(hash, key); });
-    if (erased) current().processes.count(Counter::erased_items);
-    return erased;
+    if (!impl_->index.erase(hash, key)) return false;
+    impl_->processes.count(Counter::erased_items);
+    return true;
 }
 
-void Segment::clear() noexcept {
-    (void)change_current([](Impl& at) {
-        at.index.clear();
-        return true;
-    });
-}
+void Segment::clear() noexcept { impl_->index.clear(); }
 
 }  // namespace tiercache

@@ -2,6 +2,7 @@
 #include "shm_cache/shared_cache.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "shm_cache/monotonic_time.hpp"
@@ -16,8 +17,13 @@ constexpr std::size_t lz4_ratio_max = 255;
 // A thread keeps its buffer for the next put() up to this.
 constexpr std::size_t kept_buffer_bytes = std::size_t{1} << 20;
 
+// A 64th of the segment, up to 1 MiB: 65,536 slots.
 SegmentOptions with_clock(SegmentOptions options) noexcept {
-    if (options.clock_slots == 0) options.clock_slots = default_clock_slots(options.size_bytes);
+    if (options.clock_slots == 0) {
+        const std::size_t affordable = std::bit_floor(options.size_bytes / 64 / sizeof(ClockSlot));
+        options.clock_slots = static_cast<std::uint32_t>(
+            std::clamp<std::size_t>(affordable, 64, ClockTable::default_slot_count));
+    }
     return options;
 }
 
@@ -98,9 +104,8 @@ std::chrono::milliseconds Hit::age() const noexcept {
 
 // ---- opening -------------------------------------------------------------------------------------
 
-SharedCache::SharedCache(Segment segment) noexcept : segment_(std::move(segment)) {}
-
-const LocalAuthority& SharedCache::authority() const noexcept { return segment_.current().authority; }
+SharedCache::SharedCache(Segment segment) noexcept
+    : segment_(std::move(segment)), authority_(segment_.local_authority()) {}
 
 Result<SharedCache> SharedCache::create(const std::string& name, SegmentOptions options) {
     return over(Segment::create(name, with_clock(options)));
@@ -128,7 +133,7 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     // A value that was put without tags and without a stamp depends on nothing.
     const bool stamped = fields.epoch != 0 || fields.stamp != 0 || !tags.empty();
     if (stamped) {
-        const Verdict verdict = authority().check(tags, {fields.epoch, fields.stamp});
+        const Verdict verdict = authority_.check(tags, {fields.epoch, fields.stamp});
         if (verdict != Verdict::fresh) return miss(note_of(verdict));
     }
 
@@ -202,8 +207,6 @@ struct SharedCache::Described {
 template <class Reserve>
 [[gnu::always_inline]] inline StatusCode SharedCache::read(const KeyHash& hash, Key key, Reserve reserve,
                                                            Described& described, Hit& hit) noexcept {
-    Segment::Impl* at = segment_.readable();
-    if (at == nullptr) return StatusCode::not_found;
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
     std::uint32_t ttl = 0;
@@ -213,7 +216,7 @@ template <class Reserve>
         ttl = words.hard_ttl_ms();
         described.there = !words.plain();
         if (described.there) [[unlikely]] {
-            return take_value_apart(*at, item, words, described.tags, reserve,
+            return take_value_apart(*segment_.impl_, item, words, described.tags, reserve,
                                     *std::construct_at(&described.read));
         }
         std::byte* to = reserve(size);
@@ -221,7 +224,7 @@ template <class Reserve>
         read_bytes(item, words.value_at(), to, size);
         return ReadResult::whole;
     };
-    const StatusCode code = at->find(hash, key, take);
+    const StatusCode code = segment_.impl_->find(hash, key, take);
     if (code != StatusCode::ok) return code;
     hit = described.there
               ? judge_and_count(described.read, std::span(described.tags).first(described.read.tag_count),
@@ -234,8 +237,7 @@ template <class Reserve>
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
                                     std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
-    Segment::Impl* at = segment_.readable();
-    if (at == nullptr || at->find_value(hash, key, tags, room_in(value), read) != StatusCode::ok) return {};
+    if (segment_.impl_->find_value(hash, key, tags, room_in(value), read) != StatusCode::ok) return {};
     const Look look = judge_and_count(read, std::span(tags).first(read.tag_count), expired_for);
     if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
     return look;
@@ -278,9 +280,7 @@ Hit SharedCache::get_by_string(std::string_view key, std::span<std::byte> buffer
 Hit SharedCache::get_view(std::string_view key, ValueView& view) noexcept {
     const Key bytes = bytes_of(key);
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_view() fills it
-    Segment::Impl* at = segment_.readable();
-    if (at == nullptr) return {};
-    const StatusCode code = at->find_view(hash_key(bytes), bytes, tags, false, view);
+    const StatusCode code = segment_.impl_->find_view(hash_key(bytes), bytes, tags, false, view);
     if (code == StatusCode::busy) return {Found::all_views_held};
     if (code == StatusCode::too_large) return {Found::copy_only};
     if (code != StatusCode::ok) return {};
@@ -329,7 +329,7 @@ Status SharedCache::store(Key key, Key value, const PutOptions& options, const L
 }
 
 Status SharedCache::check_tags(const Tags& tags) const noexcept {
-    return tags.empty() || authority().valid() ? Status() : Status(StatusCode::invalid_argument);
+    return tags.empty() || authority_.valid() ? Status() : Status(StatusCode::invalid_argument);
 }
 
 Status SharedCache::put(std::string_view key, std::string_view value, const PutOptions& options) noexcept {
@@ -346,7 +346,7 @@ Status SharedCache::put_negative(std::string_view key, const PutOptions& options
 }
 
 LocalStamp SharedCache::stamp() const noexcept {
-    return authority().valid() ? authority().stamp() : LocalStamp{};
+    return authority_.valid() ? authority_.stamp() : LocalStamp{};
 }
 
 bool SharedCache::erase(std::string_view key) noexcept {
@@ -354,19 +354,13 @@ bool SharedCache::erase(std::string_view key) noexcept {
 }
 
 void SharedCache::invalidate(std::string_view tag) noexcept {
-    (void)segment_.change_current([tag](Segment::Impl& at) {
-        if (at.authority.valid()) at.authority.invalidate(tag_of(tag));
-        return true;
-    });
+    if (authority_.valid()) authority_.invalidate(tag_of(tag));
 }
 
 void SharedCache::clear() noexcept {
     // First the values that are being loaded, so that none of them is put after the others are gone.
-    (void)segment_.change_current([](Segment::Impl& at) {
-        if (at.authority.valid()) at.authority.invalidate_all();
-        at.index.clear();
-        return true;
-    });
+    if (authority_.valid()) authority_.invalidate_all();
+    segment_.clear();
 }
 
 // ---- looking -------------------------------------------------------------------------------------

@@ -293,11 +293,11 @@ class SharedCache {
     Status run_loader(Load& load, Look& seen, Lease* lease);
     [[nodiscard]] static Status keep_stale(Look& seen, Status error);
 
-    [[nodiscard]] const LocalAuthority& authority() const noexcept;
     void visit_values(VisitAny visit, void* context) const;
     static Key bytes_of(std::string_view text) noexcept { return std::as_bytes(std::span(text)); }
 
     Segment segment_;
+    LocalAuthority authority_;
 };
 
 // ---- templates -----------------------------------------------------------------------------------

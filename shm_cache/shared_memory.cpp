@@ -12,7 +12,6 @@
 #include <boost/interprocess/shared_memory_object.hpp>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 
 namespace bip = boost::interprocess;
@@ -210,13 +209,6 @@ Status SharedMemory::remove(const std::string& name) {
 std::span<std::byte> SharedMemory::bytes() const noexcept {
     if (!impl_) return {};
     return {static_cast<std::byte*>(impl_->region.get_address()), impl_->region.get_size()};
-}
-
-Status SharedMemory::rename(const std::string& from, const std::string& to) {
-    // shm_open() has no rename; its objects are files here.
-    const std::string folder = "/dev/shm";
-    if (::rename((folder + from).c_str(), (folder + to).c_str()) == 0) return Status();
-    return failure("rename", from, errno);
 }
 
 Status SharedMemory::set_mode(mode_t mode) {

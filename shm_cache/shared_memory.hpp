@@ -37,9 +37,6 @@ class SharedMemory {
     // Errors: not_found, permission_denied. Those who have it mapped keep it.
     static Status remove(const std::string& name);
 
-    // Gives an object another name, in place of the one that had it. Errors: not_found, permission_denied.
-    static Status rename(const std::string& from, const std::string& to);
-
     // "/x": one leading slash, 2 to 200 characters of [A-Za-z0-9._-] after it.
     static Status check_name(std::string_view name);
 

@@ -1,10 +1,7 @@
 // tiercache segment: the shared-memory segments of this host.
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <charconv>
-#include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -84,36 +81,6 @@ Status clear_segment(const SegmentCommand& command) {
     return command.json ? print_json({{"cleared", command.name}}) : Status();
 }
 
-// SIGINT and SIGTERM end the copying, not the program: the new segment is in use by then.
-volatile std::sig_atomic_t interrupted = 0;
-
-bool report_resize(void* context, const Segment::ResizeProgress& progress) {
-    const auto& command = *static_cast<const SegmentCommand*>(context);
-    if (!command.json && isatty(STDERR_FILENO) != 0) {
-        fmt::print(stderr, "\r{} of {} entries looked at, {} copied, {} ", progress.items_seen,
-                   progress.items_total, progress.items_copied, human_bytes(progress.bytes_copied));
-    }
-    return interrupted == 0;
-}
-
-Status resize_segment(const SegmentCommand& command) {
-    const Result<std::size_t> size = parse_size(command.size);
-    if (!size.ok()) return size.status();
-    struct sigaction note {};
-    note.sa_handler = [](int) { interrupted = 1; };
-    sigaction(SIGINT, &note, nullptr);
-    sigaction(SIGTERM, &note, nullptr);
-    auto told = command;
-    const Result<Segment::ResizeProgress> done = Segment::resize(command.name, *size, report_resize, &told);
-    if (!command.json && isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
-    if (!done.ok()) return done.status();
-    if (interrupted != 0) {
-        fmt::print(stderr, "interrupted: the segment has its new size, and {} of {} entries\n",
-                   done->items_copied, done->items_total);
-    }
-    return show_segment(command);
-}
-
 Status watch(const SegmentCommand& command) {
     return watch_segment(command.name, command.interval_s, command.count, command.json);
 }
@@ -166,13 +133,6 @@ void add_segment(CLI::App& app, Run& run) {
         ->type_name("SECONDS")
         ->check(CLI::Range(0.1, 3600.0));
     sub->add_option("--count", watched->count, "End after so many lines")->type_name("N");
-    auto resized = std::make_shared<SegmentCommand>();
-    sub = add_command(*group, run, "resize",
-                      "Give a segment another size; its users and their values come along", name_help,
-                      resized, resize_segment);
-    sub->add_option("--size", resized->size, "Of the whole segment, such as 2G")
-        ->required()
-        ->type_name("SIZE");
     add_command(*group, run, "clear", "Take everything out of a segment", name_help,
                 std::make_shared<SegmentCommand>(), clear_segment);
     add_command(*group, run, "remove", "Remove a segment; processes that use it keep theirs until they end",
