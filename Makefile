@@ -147,8 +147,8 @@ $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ -lgtest_main -lgtest $(CLIENT_LIBS)
 # What tests/system/sanitizers.sh builds with each sanitizer: the segment, and no more of the client than it needs.
-SEGMENT_UNIT_SRC := $(wildcard $(foreach t,segment lease local_authority shared_cache eviction reclaim stream view,\
-                      tests/unit/$(t)*_test.cpp))
+SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp,$(wildcard $(foreach t,segment lease local_authority shared_cache \
+                      eviction reclaim stream view sampler statistics,tests/unit/$(t)*_test.cpp)))
 $(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ -lgtest_main -lgtest $(SHM_LIBS)
