@@ -53,7 +53,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
+.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -76,6 +76,7 @@ help:
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
 	@echo 'make bench-l1-sizes   the segment at 1 GiB and 8 GiB'
 	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
+	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv'
 	@echo 'make lint         clang-format, clang-tidy and shellcheck;  make format  rewrites the sources'
 	@echo 'make clean        remove build/'
 	@echo
@@ -209,6 +210,10 @@ bench-l4:
 check-core:
 	@$(AGAIN) build extension-pause
 	@tests/check_core.sh
+# The traces are not the project's: without them the patterns are generated.
+TRACES ?= $(wildcard ../shared/traces)
+bench-eviction: $(B)/bench/eviction_bench
+	@$< $(TRACES)
 check-fresh:
 	@tests/debootstrap.sh
 

@@ -92,6 +92,11 @@ bool BlockTable::keep_units(std::uint32_t block, std::uint64_t units, std::uint6
     return kept.fetch_add(units, std::memory_order_relaxed) + units <= units_max;
 }
 
+void BlockTable::limit_kept(std::uint32_t block, std::uint64_t units_max) noexcept {
+    records_[block].kept.fetch_add(units_per_block_ - std::min<std::uint64_t>(units_max, units_per_block_),
+                                   std::memory_order_relaxed);
+}
+
 void BlockTable::clear(std::uint32_t block) noexcept {
     // Relaxed: the change to FREE releases them, opening acquires.
     for (std::uint32_t w = 0; w < start_words(); ++w) bitmap(block)[w].store(0, std::memory_order_relaxed);

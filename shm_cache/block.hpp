@@ -182,6 +182,8 @@ class BlockTable {
     [[nodiscard]] bool evacuated(std::uint32_t block) const noexcept;
     // May `units` more be kept of this block, if all that is kept is at most `units_max`?
     bool keep_units(std::uint32_t block, std::uint64_t units, std::uint64_t units_max) noexcept;
+    // From here on no more than this of the block is kept, of what has a whole block as its limit.
+    void limit_kept(std::uint32_t block, std::uint64_t units_max) noexcept;
 
     // The block that an item lies in.
     [[nodiscard]] std::uint32_t block_of(const Word* item) const noexcept {

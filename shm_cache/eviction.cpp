@@ -1,5 +1,7 @@
 #include "shm_cache/eviction.hpp"
 
+#include <algorithm>
+
 namespace tiercache {
 
 namespace {
@@ -16,8 +18,9 @@ bool keeps(const EvictionPolicy& policy, Queue queue, std::uint8_t frequency) no
     return frequency >= (queue == Queue::small ? policy.small_keep_from : policy.main_keep_from);
 }
 
-std::uint8_t kept_frequency(std::uint8_t frequency) noexcept {
-    return frequency == 0 ? std::uint8_t{0} : static_cast<std::uint8_t>(frequency - 1);
+std::uint8_t kept_frequency(const EvictionPolicy& policy, std::uint8_t frequency) noexcept {
+    const int left = frequency == 0 ? 0 : frequency - 1;
+    return static_cast<std::uint8_t>(std::min<int>(left, policy.kept_frequency_max));
 }
 
 std::optional<Stream> choose_stream(const std::array<StreamUse, stream_count>& use,

@@ -1,7 +1,5 @@
 #include "shm_cache/index.hpp"
 
-#include "shm_cache/eviction.hpp"
-
 namespace tiercache {
 
 namespace {
@@ -238,10 +236,11 @@ static bool exchange_slot(const Index::ItemSlot& item, Make make) noexcept {
     return false;
 }
 
-bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) noexcept {
+bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset,
+                      const EvictionPolicy& policy) noexcept {
     return exchange_slot(item, [&](std::uint8_t frequency) {
         return Slot{item.seen.tag, Slot::slot_generation(to.generation), static_cast<std::uint16_t>(to.block),
-                    offset, kept_frequency(frequency)}
+                    offset, kept_frequency(policy, frequency)}
             .pack();
     });
 }

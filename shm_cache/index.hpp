@@ -40,6 +40,7 @@
 #include <cstdint>
 
 #include "shm_cache/block.hpp"
+#include "shm_cache/eviction.hpp"
 #include "shm_cache/hash.hpp"
 #include "shm_cache/item.hpp"
 #include "shm_cache/layout.hpp"
@@ -208,9 +209,10 @@ class Index {
     };
     [[nodiscard]] ItemSlot find_item(std::uint64_t place_hash, BlockLife life,
                                      std::uint32_t offset) const noexcept;
-    // The item has a copy at `to`: its slot names the copy from now on, with less frequency. False when the
-    // slot no longer names the item.
-    static bool move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset) noexcept;
+    // The item has a copy at `to`: its slot names the copy from now on, with the frequency that the policy
+    // leaves it. False when the slot no longer names the item.
+    static bool move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset,
+                          const EvictionPolicy& policy) noexcept;
     // Takes the item out; false when the slot no longer names it.
     static bool evict_item(const ItemSlot& item) noexcept;
 

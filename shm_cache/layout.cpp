@@ -10,6 +10,7 @@
 #include "shm_cache/hash.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
+#include "shm_cache/sampler.hpp"
 #include "shm_cache/segment.hpp"
 
 namespace tiercache {
@@ -17,7 +18,7 @@ namespace tiercache {
 namespace {
 
 constexpr std::uint64_t segment_magic = 0x4d47455352454954;  // "TIERSEGM"
-constexpr std::uint32_t segment_layout_version = 5;
+constexpr std::uint32_t segment_layout_version = 6;
 constexpr std::size_t segment_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t item_bytes_mean_min = 32;
 constexpr std::size_t page_bytes = 4096;
@@ -45,7 +46,9 @@ void place(Geometry& g) noexcept {
     g.leases_at = g.statistics_at + statistics_shared_bytes + g.statistics_records * statistics_record_bytes;
     g.local_clock_at = g.leases_at + g.lease_count * sizeof(LeaseWords);
     g.local_clock_bytes = LocalAuthority::size_bytes(g.clock_slots);
-    g.block_states_at = g.local_clock_at + round_up(g.local_clock_bytes, cache_line_bytes);
+    g.sampler_at = g.local_clock_at + round_up(g.local_clock_bytes, cache_line_bytes);
+    g.sampler_bytes = Sampler::size_bytes(g.size_bytes);
+    g.block_states_at = g.sampler_at + g.sampler_bytes;
     g.block_records_at =
         round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
     g.block_notes_at = round_up(g.block_records_at + g.block_count * block_record_bytes, cache_line_bytes);
@@ -187,7 +190,8 @@ void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_fil
     header->checksum = checksum_of(*header);
     LocalAuthority::format({memory + g.local_clock_at, g.local_clock_bytes}, g.clock_slots);
     // Relaxed: publish_segment() releases it.
-    header->policy.store(EvictionPolicy{}.pack(), std::memory_order_relaxed);
+    header->policy.store(Sampler::first_policy(g).pack(), std::memory_order_relaxed);
+    Sampler(memory, g).format();
     BlockTable(memory, g).format();
 }
 

@@ -1,6 +1,6 @@
 // The segment's memory map, and the numbers that follow from it.
 //
-//   header | process slots | statistics | leases | local clock | block states | block records |
+//   header | process slots | statistics | leases | local clock | sampler | block states | block records |
 //   block notes | touched | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
@@ -8,6 +8,7 @@
 //   statistics     per process: what it counted; how long hits took        (statistics.hpp)
 //   leases         who computes a missing value                           (lease.hpp)
 //   local clock    the segment's own authority, where it has one          (local_authority.hpp)
+//   sampler        what was learnt from a sample of accesses              (sampler.hpp)
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
 //   block records  per block, dense: age, expiry, evacuation                (block.hpp)
 //   block notes    per block: how far it is filled, where items start      (block.hpp)
@@ -101,6 +102,8 @@ struct Geometry {
     std::uint64_t leases_at = 0;
     std::uint64_t local_clock_at = 0;
     std::uint64_t local_clock_bytes = 0;
+    std::uint64_t sampler_at = 0;
+    std::uint64_t sampler_bytes = 0;
     std::uint64_t block_states_at = 0;
     std::uint64_t block_records_at = 0;
     std::uint64_t block_notes_at = 0;

@@ -41,6 +41,19 @@ EvictionPolicy Reclaimer::policy() const noexcept {
     return policy;
 }
 
+void Reclaimer::adapt(const EvictionPolicy& best) noexcept {
+    // Relaxed: as in policy(). Whoever fixes the policy at this moment may have to do so again.
+    const std::uint64_t now = header_->policy.load(std::memory_order_relaxed);
+    if (now != best.pack() && EvictionPolicy::unpack(now).adaptive) {
+        header_->policy.store(best.pack(), std::memory_order_relaxed);
+    }
+}
+
+bool Reclaimer::filling() const noexcept {
+    // Relaxed: a number by itself.
+    return header_->opened.load(std::memory_order_relaxed) + reserve_of(blocks_.count()) < blocks_.count();
+}
+
 BlockLife Reclaimer::victim() const noexcept {
     // Relaxed: whoever works on it looks at the block's state.
     return BlockLife::unpack(header_->victim.load(std::memory_order_relaxed));
@@ -137,6 +150,10 @@ void Reclaimer::choose_victim(BlockLife last) noexcept {
                 streams_.seal(next->block, blocks_.state(next->block));
             }
         }
+    }
+    if (next && survey.free == 0) {
+        blocks_.limit_kept(next->block,
+                           std::uint64_t{geometry_.units_per_block()} * policy().kept_share / shares);
     }
     std::uint64_t expected = last.pack();
     // Relaxed: as in victim().
@@ -266,11 +283,8 @@ void Reclaimer::drop_item(Evacuation& e, std::uint64_t place_hash, const Index::
 Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,
                                      const ItemHeader& header) noexcept {
     const std::uint64_t units = header.units();
-    // What was used in small moves on, all of it: main is where something has to go then. So do parts and
-    // heads: each would take its whole value along.
-    const bool all = e.stream.queue == Queue::small || header.in_parts();
-    const std::uint64_t share = all ? shares : e.policy.kept_share;
-    const std::uint64_t units_max = std::uint64_t{geometry_.units_per_block()} * share / shares;
+    // Parts and heads are all kept: each would take its whole value along.
+    const std::uint64_t units_max = std::uint64_t{geometry_.units_per_block()} * (header.in_parts() ? 2 : 1);
     if (!blocks_.keep_units(e.life.block, units, units_max)) return Kept::no;
     const std::optional<Place> place = reserve_main(e.stream.data_class, units);
     if (!place) return Kept::no;
@@ -281,7 +295,7 @@ Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot,
               offset_mark(place->offset));
     blocks_.note_expiry(place->life.block, item_expires_at_ns(from));
     blocks_.mark_start(place->life.block, place->offset);
-    return Index::move_item(slot, place->life, place->offset) ? Kept::yes : Kept::gone;
+    return Index::move_item(slot, place->life, place->offset, e.policy) ? Kept::yes : Kept::gone;
 }
 
 std::optional<Place> Reclaimer::reserve_main(DataClass data_class, std::uint64_t units) noexcept {

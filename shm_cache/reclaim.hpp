@@ -49,6 +49,10 @@ class Reclaimer {
           processes_(processes) {}
 
     [[nodiscard]] EvictionPolicy policy() const noexcept;
+    // The rules that missed least on the sample: for all processes from here on, unless the policy was fixed.
+    void adapt(const EvictionPolicy& best) noexcept;
+    // Is there room that was never used? What comes first is kept then: no item has proven better yet.
+    [[nodiscard]] bool filling() const noexcept;
 
     // What a put of so many units owes to reclamation, where there is something to do.
     void advance(std::uint64_t units) noexcept;

@@ -312,9 +312,9 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
     if (!geometry.ok()) return geometry.status();
     const BlockTable blocks(base, *geometry);
     const auto* slots = reinterpret_cast<const ProcessSlot*>(base + geometry->process_slots_at);
-    SegmentStats stats =
-        read_segment_stats(*geometry, blocks, Index(base, *geometry, blocks), Statistics(base, *geometry),
-                           ProcessTable::holders_in(slots, geometry->process_slots));
+    SegmentStats stats = read_segment_stats(*geometry, blocks, Index(base, *geometry, blocks),
+                                            Sampler(base, *geometry), Statistics(base, *geometry),
+                                            ProcessTable::holders_in(slots, geometry->process_slots));
     stats.instance = memory->inode();
     return stats;
 }

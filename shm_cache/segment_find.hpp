@@ -6,7 +6,8 @@
 //      then the key, where it lies
 //   4  copy what was asked for; the block's generation is still the same, or the copy may be a mixture: try
 //      again, twice
-//   5  raise the item's frequency: at the first hit, then at one hit in eight, up to 3, then never
+//   5  raise the item's frequency, up to 3, then never; note the hit if the key is in the sample
+//   (sampler.hpp)
 //
 // Templates that are inlined into their callers: a hit is some 200 instructions, and as calls it costs half
 // as much again.
@@ -17,7 +18,6 @@
 namespace tiercache {
 
 inline constexpr int torn_retries = 2;
-inline constexpr std::uint64_t frequency_sampling = 8;
 
 inline void prefetch_item(const Word* item) noexcept {
     constexpr std::size_t prefetch_lines = 5;
@@ -65,7 +65,7 @@ template <class Take>
             const Slot slot = Slot::unpack(seen);
             if (slot.tag != tag) continue;
             const ReadResult result = read_item(slot, &wanted, take);
-            if (result == ReadResult::whole) note_hit(word, seen);
+            if (result == ReadResult::whole) note_hit(hash, word, seen);
             if (result != ReadResult::other) return result;
         }
     }
@@ -88,11 +88,11 @@ template <class Take>
     }
 }
 
-inline void Segment::Impl::note_hit(Word& word, std::uint64_t seen) noexcept {
-    const std::uint64_t hits = processes.count(Counter::hits);
-    const std::uint8_t frequency = Slot::unpack(seen).frequency;
-    if (frequency == frequency_max) return;
-    if (frequency == 0 || hits % frequency_sampling == 0) Index::raise_frequency(word, seen);
+inline void Segment::Impl::note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept {
+    processes.count(Counter::hits);
+    if (Slot::unpack(seen).frequency < frequency_max) Index::raise_frequency(word, seen);
+    if (sampler.samples(hash)) [[unlikely]]
+        sample_hit(hash, seen);
 }
 
 // Copies a value and its tags, with `reserve(bytes)` to say where the value goes.

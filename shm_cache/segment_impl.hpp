@@ -9,6 +9,7 @@
 #include "shm_cache/parts.hpp"
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/reclaim.hpp"
+#include "shm_cache/sampler.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
 #include "shm_cache/stream.hpp"
@@ -24,6 +25,7 @@ struct Segment::Impl {
         : geometry(g),
           blocks(base, g),
           index(base, g, blocks),
+          sampler(base, g),
           processes(std::move(table)),
           leases(base, g, processes),
           authority(LocalAuthority::attach({base + g.local_clock_at, g.local_clock_bytes}, g.clock_slots)),
@@ -34,6 +36,7 @@ struct Segment::Impl {
     Geometry geometry;
     BlockTable blocks;
     Index index;
+    Sampler sampler;
     // Unmapped after the process table has left: declared before it.
     SharedMemory memory;  // empty for caller-owned memory
     std::string name;
@@ -98,7 +101,10 @@ struct Segment::Impl {
     // Counts a miss and says what its caller is told.
     StatusCode missed(ReadResult result) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) noexcept;
-    void note_hit(Word& word, std::uint64_t seen) noexcept;
+    // A hit on the item that `word` was `seen` to name.
+    void note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept;
+    // The rest of it, of a key in the sample.
+    void sample_hit(const KeyHash& hash, std::uint64_t seen) noexcept;
 
     // ---- writing ----
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;
@@ -109,6 +115,8 @@ struct Segment::Impl {
     Status store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
                       Stream stream) noexcept;
     Status store_parts(const KeyHash& hash, const ItemContent& content) noexcept;
+    // A put of so many units: for the sampler, and what it has to say.
+    void learn(const KeyHash& hash, std::uint64_t units) noexcept;
     // Where a new item of this key belongs.
     Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;
@@ -142,6 +150,7 @@ auto Segment::change_current(Change change) noexcept {
 }
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
-                                const Statistics& statistics, ProcessTable::Holders holders) noexcept;
+                                const Sampler& sampler, const Statistics& statistics,
+                                ProcessTable::Holders holders) noexcept;
 
 }  // namespace tiercache

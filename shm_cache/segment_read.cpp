@@ -23,6 +23,24 @@ StatusCode Segment::Impl::missed(ReadResult result) noexcept {
     }
 }
 
+void Segment::Impl::sample_hit(const KeyHash& hash, std::uint64_t seen) noexcept {
+    const Slot slot = Slot::unpack(seen);
+    const Word* item = blocks.item(slot.block, slot.offset);
+    // The item may be another one by now: then the sample has a wrong size.
+    const ItemHeader header = load_item_header(item);
+    std::uint64_t units = header.units();
+    PartsNote note;
+    if (header.in_parts() && fits_block(geometry, slot.offset, header.bytes())) {
+        EntryFields fields;
+        std::uint32_t raw_length = 0;
+        load_item_fields(item, header, fields, raw_length);
+        if (read_parts_note(geometry, item, header, raw_length, note)) {
+            units = note.stored_length / unit_bytes;
+        }
+    }
+    sampler.note(hash, units);
+}
+
 // ---- whole entries ---------------------------------------------------------------------------------
 
 namespace {

@@ -90,7 +90,8 @@ void read_items(const Index& index, const BlockTable& blocks, const Geometry& ge
 }  // namespace
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
-                                const Statistics& statistics, ProcessTable::Holders holders) noexcept {
+                                const Sampler& sampler, const Statistics& statistics,
+                                ProcessTable::Holders holders) noexcept {
     SegmentStats s;
     s.size_bytes = geometry.size_bytes;
     s.block_bytes = geometry.block_bytes;
@@ -106,13 +107,20 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
     s.processes = holders.processes;
     s.pins = holders.pins;
     read_counters(statistics, s);
+    const SamplerReport sampled = sampler.report();
+    s.hit_ratio_quarter = sampled.hit_ratios[0];
+    s.hit_ratio_half = sampled.hit_ratios[1];
+    s.hit_ratio_once = sampled.hit_ratios[2];
+    s.hit_ratio_twice = sampled.hit_ratios[3];
+    s.hit_ratio_fourfold = sampled.hit_ratios[4];
+    s.sampled_share = sampled.sampled_share;
     return s;
 }
 
 SegmentStats Segment::stats() const noexcept {
     const Impl& s = current();
-    SegmentStats stats =
-        read_segment_stats(s.geometry, s.blocks, s.index, s.processes.statistics(), s.processes.holders());
+    SegmentStats stats = read_segment_stats(s.geometry, s.blocks, s.index, s.sampler,
+                                            s.processes.statistics(), s.processes.holders());
     if (!s.name.empty()) stats.instance = s.memory.inode();
     return stats;
 }

@@ -75,6 +75,16 @@ struct SegmentStats {
     std::uint64_t expired_blocks = 0;  // dropped whole for that
     std::uint64_t reclaimed_blocks = 0;
     LatencyHistogram hit_latency;  // of one get() in latency_sampling
+
+    // ---- lately ----
+    // What an LRU cache of this many times the memory would have hit, as a sample of the keys tells; all 0 at
+    // the beginning. An access is a hit or a put: misses that nobody fills don't count.
+    double hit_ratio_quarter = 0;
+    double hit_ratio_half = 0;
+    double hit_ratio_once = 0;
+    double hit_ratio_twice = 0;
+    double hit_ratio_fourfold = 0;
+    double sampled_share = 0;  // of all keys
 };
 
 }  // namespace tiercache

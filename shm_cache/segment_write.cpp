@@ -47,7 +47,9 @@ std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) 
 
 Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept {
     const EvictionPolicy policy = reclaimer.policy();
-    const bool wanted = policy.copy_forward && (index.in_main(hash) || (policy.ghosts && index.recall(hash)));
+    const bool wanted =
+        policy.copy_forward && (!policy.small_queue || (policy.adaptive && reclaimer.filling()) ||
+                                index.in_main(hash) || (policy.ghosts && index.recall(hash)));
     return {wanted ? Queue::main : Queue::small, data_class};
 }
 
@@ -55,10 +57,14 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     if (content.storable()) {
         const ItemHeader header = content.header();
         if (fits_item(header)) {
-            return store_item(hash, content, header, admit(hash, content.fields.data_class));
+            Status s = store_item(hash, content, header, admit(hash, content.fields.data_class));
+            if (s.ok()) learn(hash, header.units());
+            return s;
         }
     }
-    return store_parts(hash, content);
+    Status s = store_parts(hash, content);
+    if (s.ok()) learn(hash, content.stored.size() / unit_bytes);
+    return s;
 }
 
 Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
@@ -83,6 +89,13 @@ Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content
     if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
     if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
     return Status();
+}
+
+void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
+    if (sampler.samples(hash)) sampler.note(hash, units);
+    if (const std::optional<std::size_t> chosen = sampler.advance(processes)) {
+        reclaimer.adapt(candidates[*chosen]);
+    }
 }
 
 Status Segment::store_current(const KeyHash& hash, const ItemContent& content) noexcept {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tools/common.hpp"
@@ -34,6 +35,8 @@ nlohmann::ordered_json latency_json(const LatencyHistogram& latency) {
 std::string human_ns(std::uint64_t ns) {
     return ns < 1000 ? fmt::format("{} ns", ns) : human_duration_us(static_cast<double>(ns) / 1000);
 }
+
+double rounded(double ratio) { return std::round(ratio * 10'000) / 10'000; }
 
 }  // namespace
 
@@ -82,6 +85,12 @@ nlohmann::ordered_json segment_json(const SegmentStats& s) {
             {"expired_items", s.expired_items},
             {"expired_blocks", s.expired_blocks},
             {"reclaimed_blocks", s.reclaimed_blocks},
+            {"hit_ratio_quarter", rounded(s.hit_ratio_quarter)},
+            {"hit_ratio_half", rounded(s.hit_ratio_half)},
+            {"hit_ratio_once", rounded(s.hit_ratio_once)},
+            {"hit_ratio_twice", rounded(s.hit_ratio_twice)},
+            {"hit_ratio_fourfold", rounded(s.hit_ratio_fourfold)},
+            {"sampled_share", rounded(s.sampled_share)},
             {"hit_latency_ns", latency_json(s.hit_latency)}};
 }
 

@@ -21,9 +21,9 @@ using namespace test;
 using Use = std::array<StreamUse, stream_count>;
 
 TEST(EvictionRules, APolicyIsOneWord) {
-    EvictionPolicy policy{1, 2, 3, 4, false, true};
+    EvictionPolicy policy{1, 2, 3, 4, false, true, 0, true, false};
     EXPECT_EQ(EvictionPolicy::unpack(policy.pack()), policy);
-    policy = {255, 0, 255, 0, true, false};
+    policy = {255, 0, 255, 0, true, false, 3, false, true};
     EXPECT_EQ(EvictionPolicy::unpack(policy.pack()), policy);
 }
 
@@ -288,11 +288,11 @@ TEST_F(EvictionTest, AMovedItemIsFoundAtItsNewPlace) {
     const Copy copy = copy_of(slot);
     // A reader's note in between does not lose the item.
     ASSERT_TRUE(look_up(segment_, 1).hit);
-    EXPECT_TRUE(Index::move_item(slot, copy.life, copy.offset));
+    EXPECT_TRUE(Index::move_item(slot, copy.life, copy.offset, EvictionPolicy{}));
     EXPECT_EQ(slot_of(1).seen.offset, copy.offset);
     EXPECT_TRUE(look_up(segment_, 1).ok);
     // A second reclaimer is too late.
-    EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset + 1));
+    EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset + 1, EvictionPolicy{}));
     EXPECT_FALSE(Index::evict_item(slot));
     EXPECT_EQ(segment_.stats().items, 1U);
 }
@@ -309,7 +309,7 @@ TEST_F(EvictionTest, WhatWasReplacedErasedOrClearedDoesNotComeBack) {
             ASSERT_TRUE(erase_key(segment_, 1));
         }
         if (what == 2) segment_.clear();
-        EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset)) << what;
+        EXPECT_FALSE(Index::move_item(slot, copy.life, copy.offset, EvictionPolicy{})) << what;
         const Lookup found = look_up(segment_, 1);
         EXPECT_EQ(found.hit, what == 0);
         EXPECT_EQ(found.sequence, what == 0 ? 2U : 0U);
@@ -330,7 +330,7 @@ TEST_F(EvictionTest, PutsAndMovesOfOneKeyAgree) {
             if (slot.word == nullptr) continue;
             // The same item, as if it lay at its own place again: only frequency changes.
             (void)Index::move_item(slot, {slot.seen.block, blocks_.state(slot.seen.block).generation},
-                                   slot.seen.offset);
+                                   slot.seen.offset, EvictionPolicy{});
         }
     });
     std::uint64_t wrong = 0;
