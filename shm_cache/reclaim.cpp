@@ -13,9 +13,8 @@ namespace {
 // Units of the victim that a put looks at for each unit that it stores: with the most that is kept of a block
 // (7/8) still as much becomes free as is used.
 constexpr std::uint64_t pace = 8;
-// Victims that a put without a free block empties before it gives up, and from which on it keeps nothing.
+// Victims that a put without a free block empties before it gives up.
 constexpr int rounds_max = 16;
-constexpr int rounds_keeping = 8;
 // Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
 constexpr int room_attempts_max = 4;
 // With fewer blocks a main queue takes more than it gives.
@@ -70,22 +69,22 @@ void Reclaimer::advance(std::uint64_t units) noexcept {
 }
 
 bool Reclaimer::open_next(Stream stream, BlockLife full) noexcept {
-    // The last free block is for the copies that a reclamation may need to make.
-    const std::uint32_t wanted = policy().copy_forward ? 2 : 1;
-    if (streams_.free_blocks() < wanted) make_room(wanted);
-    if (!streams_.open_next(stream, full)) return false;
+    if (!streams_.open_next(stream, full)) {
+        make_room();
+        if (!streams_.open_next(stream, full)) return false;
+    }
     const BlockLife last = victim();
     if (last == BlockLife::unpack(0)) choose_victim(last);
     return true;
 }
 
-void Reclaimer::make_room(std::uint32_t wanted) noexcept {
+void Reclaimer::make_room() noexcept {
     for (int round = 0; round < rounds_max; ++round) {
         if (victim() == BlockLife::unpack(0)) choose_victim(victim());
-        if (streams_.free_blocks() >= wanted) return;
+        if (streams_.free_blocks() > 0) return;
         const BlockLife life = victim();
         if (life == BlockLife::unpack(0)) return;
-        work_on(life, blocks_.start_words(), round < rounds_keeping ? Keep::by_policy : Keep::nothing);
+        work_on(life, blocks_.start_words(), Keep::nothing);
     }
 }
 
@@ -211,6 +210,8 @@ struct Reclaimer::Evacuation {
     std::uint64_t now_ns;
     std::uint64_t evicted = 0;
     std::uint64_t expired = 0;
+    std::uint64_t moved = 0;
+    std::uint64_t moved_units = 0;
 };
 
 void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept {
@@ -221,6 +222,8 @@ void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t
     evacuate_words(e, first, std::min(first + words, blocks_.start_words()));
     processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
     processes_.count(Counter::expired_items, e.expired);
+    processes_.count(Counter::moved_items, e.moved);
+    processes_.count(Counter::moved_bytes, e.moved_units * unit_bytes);
 }
 
 void Reclaimer::evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept {
@@ -295,6 +298,8 @@ Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot,
               offset_mark(place->offset));
     blocks_.note_expiry(place->life.block, item_expires_at_ns(from));
     blocks_.mark_start(place->life.block, place->offset);
+    ++e.moved;
+    e.moved_units += units;
     return Index::move_item(slot, place->life, place->offset, e.policy) ? Kept::yes : Kept::gone;
 }
 

@@ -76,7 +76,7 @@ class Reclaimer {
     [[nodiscard]] BlockLife victim() const noexcept;
     void choose_victim(BlockLife last) noexcept;
     void look_at(std::uint32_t block, Survey& survey) noexcept;
-    void make_room(std::uint32_t wanted) noexcept;
+    void make_room() noexcept;
 
     void work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept;
     void evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
