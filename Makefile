@@ -53,7 +53,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
+.PHONY: build deps install check check-sanitizers sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -70,6 +70,7 @@ help:
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
+	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
 	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
@@ -137,7 +138,6 @@ extension: $(SHM_LIB) | $(PREREQUISITES)
 # With the pause points of the race tests compiled in; never installed.
 extension-pause: $(SHM_LIB) | $(PREREQUISITES)
 	+@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
-
 # ---- tests, benchmarks, demo ----
 tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 
@@ -188,6 +188,9 @@ check:
 	@tests/run.sh
 check-sanitizers:
 	@for s in address undefined thread; do SANITIZE=$$s tests/run.sh || exit 1; done
+sqlsmith:
+	@$(AGAIN) extension-pause
+	@tests/sqlsmith.sh
 soak:
 	@$(AGAIN) libs $(B)/tests/segment_soak $(B)/tests/segment_step
 	@tests/soak.sh

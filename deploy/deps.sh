@@ -11,7 +11,7 @@ packages=(
     libboost1.81-dev liblz4-dev libxxhash-dev libhiredis-dev libcurl4-openssl-dev
     libtomlplusplus-dev libcli11-dev libfmt-dev nlohmann-json3-dev
     libgtest-dev libbenchmark-dev
-    redis-server python3 spin # tests
+    redis-server python3 spin sqlsmith # tests
     liblmdb-dev libtbb-dev libcuckoo-dev memcached # peers in make bench-l1
     pgpool2 # peer in make bench-l4
 )
