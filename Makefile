@@ -53,9 +53,9 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 clean help lint format \
         format-check shell-check \
-        libs tests fuzz benches demo-program extension extension-pause
+        libs tests fuzz benches demo-program extension extension-pause extension-memory
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -70,6 +70,7 @@ help:
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
+	@echo 'make check-memory   the extension with ASan and UBSan through its SQL suite and its race tests'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
 	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
@@ -138,6 +139,18 @@ extension: $(SHM_LIB) | $(PREREQUISITES)
 # With the pause points of the race tests compiled in; never installed.
 extension-pause: $(SHM_LIB) | $(PREREQUISITES)
 	+@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
+# For tests/memory.sh: it and all that it links, with AddressSanitizer and UBSan.
+MEMORY_SHM_LIB := build/memory/libtiercache_shm.a
+build/memory/%.o: %.cpp | $(PREREQUISITES)
+	@mkdir -p $(@D)
+	$(CXX) $(BASE_FLAGS) -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -MMD -MP -c $< -o $@
+$(MEMORY_SHM_LIB): $(patsubst %.cpp,build/memory/%.o,$(SHM_SRC))
+-include $(patsubst %.cpp,build/memory/%.d,$(SHM_SRC))
+extension-memory: $(MEMORY_SHM_LIB)
+	+@mkdir -p build/pg_extension_memory && $(MAKE) --no-print-directory -C build/pg_extension_memory \
+	    -f $(ROOT)/pg_extension/Makefile PG_CONFIG='$(PG_CONFIG)' TIERCACHE_ROOT='$(ROOT)' \
+	    TIERCACHE_SHM_LIB='$(abspath $(MEMORY_SHM_LIB))' TIERCACHE_PAUSE=1 TIERCACHE_ASAN=1
+
 # ---- tests, benchmarks, demo ----
 tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 
@@ -188,6 +201,9 @@ check:
 	@tests/run.sh
 check-sanitizers:
 	@for s in address undefined thread; do SANITIZE=$$s tests/run.sh || exit 1; done
+check-memory:
+	@$(AGAIN) extension-memory
+	@tests/memory.sh
 sqlsmith:
 	@$(AGAIN) extension-pause
 	@tests/sqlsmith.sh

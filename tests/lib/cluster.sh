@@ -28,6 +28,7 @@ TC_WORK=
 declare -A TC_PIDS=()
 TC_CHILDREN=()
 TC_AT_EXIT=()
+TC_PG_ENVIRONMENT=() # NAME=VALUE for the servers alone
 TC_PASSED=0
 TC_FAILED=0
 
@@ -257,7 +258,7 @@ tc_pg_start() {
     for setting in "$@"; do
         echo "${setting%%=*} = '${setting#*=}'"
     done | tc_as_pg tee -a "$TC_WORK/$name/data/postgresql.conf" >/dev/null
-    tc_spawn "$name" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
+    tc_spawn "$name" env "${TC_PG_ENVIRONMENT[@]}" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
     local deadline=$((SECONDS + 60))
     until "$TC_PGBIN/pg_isready" -q -h "$TC_WORK/$name" -p 5432 -U postgres -d postgres; do
         if ! tc_alive "${TC_PIDS[$name]}" || ((SECONDS > deadline)); then
