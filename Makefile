@@ -67,7 +67,7 @@ help:
 	@echo 'make deps         install the Debian packages that all targets need (quick when there)'
 	@echo 'make install      extension into PG_CONFIG'"'"'s server, the rest into PREFIX ($(PREFIX)); DESTDIR= works'
 	@echo 'make check        deps, build, every test on private servers'
-	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without'
+	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without (part of check)'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'

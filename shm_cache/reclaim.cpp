@@ -10,8 +10,8 @@ namespace tiercache {
 
 namespace {
 
-// Units of the victim that a put looks at for each unit that it stores: with the most that is kept of a block
-// (7/8) still as much becomes free as is used.
+// Units of the victim that a put looks at for each unit that it stores: the next block is free long before the
+// open one is full, unless nearly all is kept; then kept_share takes hold.
 constexpr std::uint64_t pace = 8;
 // Victims that a put without a free block empties before it gives up, and from which on it keeps nothing.
 constexpr int rounds_max = 16;

@@ -16,10 +16,10 @@
 // leaves items in the victim that end with its generation.
 //
 // Nothing here calls itself: copies go to an open block or to a free one, never to one that would have to be
-// reclaimed for them, and an item for which there is no room is dropped. At most kept_share of a block of
-// main is kept (but for parts of large values, which are kept once for each time around in which they are
-// read), so each of those is a gain, and a put that finds no free block empties at most rounds_max
-// victims, the later ones without keeping anything.
+// reclaimed for them, and an item for which there is no room is dropped. Of a block that
+// is chosen while no other is free at most kept_share is kept (but for parts of large values, which are kept
+// once for each time around in which they are read), so it is a gain; and a put that finds no free block
+// empties at most rounds_max victims, the later ones without keeping anything.
 //
 // R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
 // when its phase is none that anybody writes. Every loop is bounded by the number of blocks, or of items.

@@ -9,8 +9,7 @@
 //   5  raise the item's frequency, up to 3, then never; note the hit if the key is in the sample
 //   (sampler.hpp)
 //
-// Templates that are inlined into their callers: a hit is some 200 instructions, and as calls it costs half
-// as much again.
+// Templates that are inlined into their callers, so that a hit's numbers stay in registers from step to step.
 #pragma once
 
 #include "shm_cache/segment_impl.hpp"

@@ -52,6 +52,14 @@ build_modules() {
     chmod -R a+rX "$TC_WORK/modules"
 }
 
+# served SUITE NAME: answers that were never cached would compare as well.
+served() {
+    local hits
+    hits=$(tc_psql "$2" -qAtc 'SELECT hits FROM tiercache.stats')
+    echo "# $1 ($2): $hits answers came from the cache"
+    if ((hits < 100)); then tc_not_ok "$1: answers came from the cache ($2)"; fi
+}
+
 # run SUITE NAME [SETTING=VALUE...]: leaves the results in $out/SUITE.NAME
 run() {
     local suite=$1 name=$2 copy=$TC_WORK/$1.$2 setting tool=$pgxs/regress/pg_regress
@@ -62,6 +70,8 @@ run() {
     tc_pg_start "$name" max_prepared_transactions=10 autovacuum=off max_connections=60
     for setting in "$@"; do tc_psql "$name" -qc "ALTER SYSTEM SET ${setting%%=*} = '${setting#*=}'"; done
     tc_psql "$name" -qAtc 'SELECT pg_reload_conf()' >/dev/null
+    # In another database than the suite's: for its counters.
+    [[ $name == plain ]] || tc_psql "$name" -qc 'CREATE EXTENSION tiercache'
     local options=(--dlpath="$TC_WORK/modules" --max-concurrent-tests=20 --schedule=parallel_schedule)
     if [[ $suite == isolation ]]; then
         tool=$pgxs/isolation/pg_isolation_regress
@@ -72,6 +82,7 @@ run() {
         --outputdir="$copy" --host="$TC_WORK/$name" --port=5432 --user=postgres --dbname="core_$suite" \
         "${options[@]}") >"$out/$suite.$name.log" 2>&1 || :
     cp -R "$copy/results" "$out/$suite.$name"
+    [[ $name == plain ]] || served "$suite" "$name"
     if grep -E 'was terminated by signal|PANIC' "$TC_WORK/$name/server.log"; then
         tc_not_ok "$suite: no process crashed ($name)"
     fi

@@ -48,6 +48,8 @@ tc_psql smith -qAtc 'SELECT row_to_json(s) FROM tiercache.stats s' | sed 's/^/# 
 tc_is "$(grep -cE 'was terminated by signal|PANIC|TRAP' "$log" || :)" 0 'no crash'
 tc_is "$(grep -ciE 'ERROR: .*tiercache' "$log" || :)" 0 'no difference, and no error of the extension'
 grep -iE -A 30 'terminated by signal|PANIC|ERROR: .*tiercache' "$log" | head -n 100 || :
-tc_check 'many were served from the cache' test "$(tc_psql smith -qAtc 'SELECT hits FROM tiercache.stats')" -gt $((queries / 50))
+# Most of what sqlsmith makes is refused by PostgreSQL, or changes data, or can't be cached: of 10,000 some 400 are served.
+tc_check 'one query in fifty was served from the cache' \
+    test "$(tc_psql smith -qAtc 'SELECT hits FROM tiercache.stats')" -gt $((queries / 50))
 if ((TC_FAILED > 0)); then cp "$log" "$TC_BUILD/sqlsmith.log"; fi
 tc_done

@@ -6,11 +6,10 @@
 //   view   a reader dies in get_view(), or while it holds what it got
 //   stop   a writer is held at random instructions while others recycle every block they can, several times
 //          over; then it goes on. What it does then must harm nobody
-//   heir   a writer dies at a random instruction of a put that opens a block, then the one that recovers what
-//          it left does; the next one recovers all of it
+//   heir   a writer dies while a block is half opened or half recycled, then the one that recovers what it
+//          left does; the next one recovers all of it
 //   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
-//   comes
-//          and goes around it so that they take different slots; one of them may die anywhere. After every
+//          comes and goes around it so that they take different slots; one of them may die anywhere. After every
 //          turn the key has one visible item at most, and what a dead writer left does not come back
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and stride give the same run.
@@ -245,12 +244,17 @@ void stop_sweep(std::uint64_t seed, std::uint64_t puts) {
            static_cast<unsigned long long>(puts), static_cast<unsigned long long>(seed));
 }
 
-// A put of a child that finds its block full: it opens the next one, and recovers what the dead hold.
+// Puts of a child that finds its block full: the first one opens the next block and recovers what the dead
+// hold, the others empty a victim and recycle it.
 class ChildHeir {
  public:
     ChildHeir(World& world, std::uint64_t seed) : world_(world), random_(seed) {}
     bool operator()(bool prepared) {
-        if (prepared) return put();
+        if (prepared) {
+            bool good = true;
+            for (int i = 0; i < 8; ++i) good = put() && good;
+            return good;
+        }
         const std::uint64_t item_units_max = 80;
         for (int i = 0; i < 64; ++i) {
             const BlockLife open = open_block(world_.memory_.bytes().data());
@@ -273,8 +277,8 @@ class ChildHeir {
     std::uint64_t sequence_ = 1'000'000;
 };
 
-// A put that opens a block, until some instructions after one that left a block half done, or changed one
-// that was; then its process dies. Is a block half done now?
+// Puts that open a block, until some instructions after one that changed a block that is half done; then
+// its process dies. Is a block half done now?
 bool die_half_way(World& world) {
     SteppedProcess victim(ChildHeir(world, world.random_()));
     const std::byte* base = world.memory_.bytes().data();
@@ -289,10 +293,18 @@ bool die_half_way(World& world) {
         }
         return sum;
     };
-    const std::uint64_t before = half_done();
+    // In this order, if nobody died before: a block is open that its stream does not name yet; a victim is
+    // being reclaimed; its generation is odd.
+    std::uint64_t changes = 1 + world.random_() % 3;
+    std::uint64_t last = half_done();
     bool goes_on = true;
-    while (goes_on && (half_done() == 0 || half_done() == before)) goes_on = victim.step();
-    for (std::uint64_t left = world.random_() % 100; goes_on && left > 0; --left) goes_on = victim.step();
+    while (goes_on && changes > 0) {
+        goes_on = victim.step();
+        const std::uint64_t now = half_done();
+        if (now != 0 && now != last) --changes;
+        last = now;
+    }
+    for (std::uint64_t left = world.random_() % 32; goes_on && left > 0; --left) goes_on = victim.step();
     return half_done() != 0;
 }
 
