@@ -75,6 +75,10 @@ struct SegmentHeader {
     std::atomic<std::uint64_t> policy;
     // Next bucket that recycling scrubs (index.hpp).
     std::atomic<std::uint64_t> scrub_cursor;
+    // Of the blocks that were emptied lately: units that were looked at, and of those what was still wanted
+    // (reclaim.hpp).
+    std::atomic<std::uint64_t> emptied_units;
+    std::atomic<std::uint64_t> live_units;
 };
 static_assert(sizeof(SegmentHeader) == 3 * cache_line_bytes);
 

@@ -10,8 +10,8 @@ namespace tiercache {
 
 namespace {
 
-// Units of the victim that a put looks at for each unit that it stores: the next block is free long before the
-// open one is full, unless nearly all is kept; then kept_share takes hold.
+// Units of the victim that a put looks at for each unit that it stores: the next block is free long before
+// the open one is full, unless nearly all is kept; then kept_share takes hold.
 constexpr std::uint64_t pace = 8;
 // Victims that a put without a free block empties before it gives up, and from which on it keeps nothing.
 constexpr int rounds_max = 16;
@@ -27,6 +27,13 @@ constexpr std::uint64_t idle_rounds = 2;
 // the cache have little to lose.
 constexpr std::uint64_t forgotten_rounds = 16;
 constexpr std::uint64_t shares = 256;
+// All that is alive is kept while no more than this of what was emptied lately was alive: three copies for
+// each new item at most, less than `pace` can do. By the theory of log cleaning (Rosenblum, Ousterhout: "The
+// design and implementation of a log-structured file system", 1992) live items then fill some six sevenths of
+// the memory.
+constexpr std::uint64_t live_share_max = shares * 3 / 4;
+// "Lately": this part of all blocks.
+constexpr std::uint64_t lately = 2;
 
 }  // namespace
 
@@ -57,6 +64,26 @@ bool Reclaimer::filling() const noexcept {
 BlockLife Reclaimer::victim() const noexcept {
     // Relaxed: whoever works on it looks at the block's state.
     return BlockLife::unpack(header_->victim.load(std::memory_order_relaxed));
+}
+
+bool Reclaimer::much_is_dead() const noexcept {
+    // Relaxed: hints.
+    const std::uint64_t emptied = header_->emptied_units.load(std::memory_order_relaxed);
+    return emptied > 0 &&
+           header_->live_units.load(std::memory_order_relaxed) * shares <= emptied * live_share_max;
+}
+
+void Reclaimer::note_emptied(std::uint64_t units, std::uint64_t live) noexcept {
+    const std::uint64_t most = std::uint64_t{geometry_.units_per_block()} * blocks_.count() / lately;
+    // Relaxed: hints; what a race loses is a small part of a mean.
+    const std::uint64_t emptied = header_->emptied_units.fetch_add(units, std::memory_order_relaxed) + units;
+    const std::uint64_t alive = header_->live_units.fetch_add(live, std::memory_order_relaxed) + live;
+    if (emptied <= most) return;
+    header_->emptied_units.store(most / 2, std::memory_order_relaxed);
+    header_->live_units.store(
+        static_cast<std::uint64_t>(static_cast<double>(alive) / static_cast<double>(emptied) *
+                                   static_cast<double>(most / 2)),
+        std::memory_order_relaxed);
 }
 
 // ---- when ----------------------------------------------------------------------------------------
@@ -209,6 +236,8 @@ struct Reclaimer::Evacuation {
     EvictionPolicy policy;
     Keep keep;
     std::uint64_t now_ns;
+    bool all;                // is kept, by Keep::by_policy
+    std::uint64_t live = 0;  // units
     std::uint64_t evicted = 0;
     std::uint64_t expired = 0;
 };
@@ -217,8 +246,10 @@ void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t
     const std::optional<Pin> pin = processes_.pin(life);
     if (!pin || blocks_.state_after_pin(life.block) != sealed) return;
     const std::uint32_t first = blocks_.claim_words(life.block, words);
-    Evacuation e{life, sealed.stream, policy(), keep, monotonic_ns()};
-    evacuate_words(e, first, std::min(first + words, blocks_.start_words()));
+    const std::uint32_t end = std::min(first + words, blocks_.start_words());
+    Evacuation e{life, sealed.stream, policy(), keep, monotonic_ns(), much_is_dead()};
+    evacuate_words(e, first, end);
+    note_emptied(std::uint64_t{end - first} * BlockTable::units_per_word, e.live);
     processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
     processes_.count(Counter::expired_items, e.expired);
 }
@@ -258,7 +289,9 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
     // A part whose head is gone is nobody's.
     if (whole && (!is_part || head.word != nullptr)) {
         expired = item_expires_at_ns(item) <= e.now_ns;
-        if (!expired && e.keep == Keep::by_policy && keeps(e.policy, e.stream.queue, slot.seen.frequency) &&
+        if (!expired) e.live += header.units();
+        const bool wanted = e.all || keeps(e.policy, e.stream.queue, slot.seen.frequency);
+        if (!expired && e.keep == Keep::by_policy && e.policy.copy_forward && wanted &&
             keep_item(e, slot, offset, header) != Kept::no) {
             return;
         }

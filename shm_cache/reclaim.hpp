@@ -15,6 +15,10 @@
 // the copy and the CAS leaves an item that no slot names; whoever dies with words of the bitmap in his hands
 // leaves items in the victim that end with its generation.
 //
+// Where much of what is emptied is dead, because values are overwritten, erased or expire, memory is not
+// short of live items but of tidying: then all that is alive is kept, used or not, so that a cache whose data
+// would fit loses none of it to its writers.
+//
 // Nothing here calls itself: copies go to an open block or to a free one, never to one that would have to be
 // reclaimed for them, and an item for which there is no room is dropped. Of a block that
 // is chosen while no other is free at most kept_share is kept (but for parts of large values, which are kept
@@ -70,6 +74,8 @@ class Reclaimer {
     struct Survey;
 
     [[nodiscard]] BlockLife victim() const noexcept;
+    [[nodiscard]] bool much_is_dead() const noexcept;
+    void note_emptied(std::uint64_t units, std::uint64_t live) noexcept;
     void choose_victim(BlockLife last) noexcept;
     void look_at(std::uint32_t block, Survey& survey) noexcept;
     void make_room(std::uint32_t wanted) noexcept;

@@ -536,6 +536,61 @@ TEST_F(EvictionTest, WithoutRoomForCopiesItemsGo) {
     EXPECT_EQ(check_blocks(base(), blocks_), "");
 }
 
+class TidyingTest : public EvictionTest {
+ public:
+    TidyingTest() : EvictionTest(options()) {}
+    static SegmentOptions options() {
+        SegmentOptions options;
+        options.size_bytes = std::size_t{1} << 20;
+        options.block_bytes = std::size_t{8} << 10;
+        options.item_bytes_mean = 128;  // an index in which nothing is displaced
+        return options;
+    }
+    // As many keys as take this part of the blocks, of items of one size.
+    [[nodiscard]] std::uint64_t keys_that_take(double share) const {
+        const std::uint64_t item = 48 + 8 + 200;  // header and fields, key, value
+        return static_cast<std::uint64_t>(share * static_cast<double>(geometry_.block_bytes) *
+                                          blocks_.count()) /
+               item;
+    }
+    Status overwrite(std::uint64_t key, std::uint64_t sequence) { return put(key * 41, {}, sequence); }
+    std::uint64_t count_present(std::uint64_t keys) {
+        std::uint64_t present = 0;
+        for (std::uint64_t key = 0; key < keys; ++key) present += look_up(segment_, key * 41).hit ? 1 : 0;
+        return present;
+    }
+};
+
+// Data that would fit is not lost to writers that put it again and again, whether it is read or not.
+TEST_F(TidyingTest, WritersOfTheSameKeysPushNothingOut) {
+    const std::uint64_t keys = keys_that_take(0.6);
+    std::mt19937_64 random(7);
+    for (std::uint64_t key = 0; key < keys; ++key) ASSERT_TRUE(overwrite(key, 1).ok());
+    // Most of the writes go to a few keys: whole blocks die, and others live.
+    const auto any = [&] { return random() % 10 < 8 ? random() % (keys / 10) : random() % keys; };
+    for (std::uint64_t i = 0; i < keys * 20; ++i) ASSERT_TRUE(overwrite(any(), i).ok());
+    const std::uint64_t evicted = segment_.stats().evicted_items;
+    for (std::uint64_t key = 0; key < keys; ++key) ASSERT_TRUE(overwrite(key, 2).ok());
+    for (std::uint64_t i = 0; i < keys * 20; ++i) ASSERT_TRUE(overwrite(any(), i).ok());
+    EXPECT_EQ(segment_.stats().evicted_items, evicted);
+    EXPECT_EQ(count_present(keys), keys);
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
+// When new keys come after it, memory holds as much as before, and some of it is new.
+TEST_F(TidyingTest, AScanAfterItEvicts) {
+    const std::uint64_t keys = keys_that_take(0.6);
+    for (std::uint64_t i = 0; i < keys * 20; ++i) ASSERT_TRUE(overwrite(i % keys, i).ok());
+    const std::uint64_t first = next_;
+    scan(keys_that_take(2));
+    std::uint64_t present = 0;
+    for (std::uint64_t key = first; key < next_; ++key) present += look_up(segment_, key).hit ? 1 : 0;
+    EXPECT_GT(present, keys_that_take(0.1));
+    EXPECT_GT(present + count_present(keys), keys_that_take(0.8));
+    EXPECT_EQ(segment_.stats().put_failures, 0U);
+    EXPECT_EQ(check_blocks(base(), blocks_), "");
+}
+
 // Any word for a policy: calls return, and what comes back is whole.
 TEST_F(EvictionTest, AnyPolicyEnds) {
     auto* header = reinterpret_cast<SegmentHeader*>(base());
