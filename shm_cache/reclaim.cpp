@@ -80,10 +80,7 @@ void Reclaimer::note_emptied(std::uint64_t units, std::uint64_t live) noexcept {
     const std::uint64_t alive = header_->live_units.fetch_add(live, std::memory_order_relaxed) + live;
     if (emptied <= most) return;
     header_->emptied_units.store(most / 2, std::memory_order_relaxed);
-    header_->live_units.store(
-        static_cast<std::uint64_t>(static_cast<double>(alive) / static_cast<double>(emptied) *
-                                   static_cast<double>(most / 2)),
-        std::memory_order_relaxed);
+    header_->live_units.store(alive * (most / 2) / emptied, std::memory_order_relaxed);
 }
 
 // ---- when ----------------------------------------------------------------------------------------

@@ -77,8 +77,8 @@ bool Segment::Impl::read_part(const PartKey& key, std::span<std::byte> to) noexc
             const Slot slot = Slot::unpack(seen);
             if (slot.tag != slot_tag(hash)) continue;
             result = read_item(slot, &wanted, take);
-            // Copied forward since it was loaded, and its old place recycled: it is not gone. Acquire: whoever saw
-            // that place recycled sees the slot after the move.
+            // Copied forward since it was loaded, and its old place recycled: it is not gone. Acquire:
+            // whoever saw that place recycled sees the slot after the move.
             if (result == ReadResult::other && candidates[i].load(std::memory_order_acquire) != seen) {
                 result = ReadResult::torn;
             }

@@ -17,8 +17,9 @@
 //
 // A hit costs about what a look into a local hash map costs: no lock, no system call, no allocation, and next
 // to nothing shared is written: the first few hits of a value raise its frequency, and those of keys that are
-// in the segment's sample (all of them while there are less than some thousands) may leave a note. Any process may be stopped or killed at any moment: the others go on. When the memory is
-// full, values that are not wanted make room.
+// in the segment's sample (all of them while there are less than some thousands) may leave a note. Any
+// process may be stopped or killed at any moment: the others go on. When the memory is full, values that are
+// not wanted make room.
 //
 // The names in PutOptions and LoadOptions have the same meaning everywhere:
 //   ttl       a value is not served after it

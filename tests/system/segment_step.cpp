@@ -9,8 +9,8 @@
 //   heir   a writer dies while a block is half opened or half recycled, then the one that recovers what it
 //          left does; the next one recovers all of it
 //   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
-//          comes and goes around it so that they take different slots; one of them may die anywhere. After every
-//          turn the key has one visible item at most, and what a dead writer left does not come back
+//          comes and goes around it so that they take different slots; one of them may die anywhere. After
+//          every turn the key has one visible item at most, and what a dead writer left does not come back
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and stride give the same run.
 #include <fcntl.h>
