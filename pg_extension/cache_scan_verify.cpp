@@ -1,5 +1,6 @@
 // tiercache.verify: the query's own answer against the entry's.
 #include <algorithm>
+#include <bit>
 
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
@@ -56,7 +57,7 @@ struct Sorted {
     std::uint32_t hash = 0;
     for (int i = 0; i < description->natts; ++i) {
         const auto* column = TupleDescAttr(description, i);
-        hash = pg_rotate_left32(hash, 1);
+        hash = std::rotl(hash, 1);
         if (!slot->tts_isnull[i]) {
             hash ^= datum_image_hash(slot->tts_values[i], column->attbyval, column->attlen);
         }

@@ -52,8 +52,12 @@ void visit_partition(int partition, Visit visit, void* context) {
     if (dlist_is_empty(held)) return;
     LWLock* guard = LockHashPartitionLockByIndex(partition);
     LWLockAcquire(guard, LW_SHARED);
-    dlist_iter at;
-    dlist_foreach(at, held) visit_proclock(dlist_container(PROCLOCK, procLink, at.cur), visit, context);
+    // Not dlist_foreach(): it is for C only.
+    for (const dlist_node* at = held->head.next; at != &held->head; at = at->next) {
+        const char* link = reinterpret_cast<const char*>(at);
+        visit_proclock(reinterpret_cast<const PROCLOCK*>(link - offsetof(PROCLOCK, procLink)), visit,
+                       context);
+    }
 #else
     SHM_QUEUE* held = &MyProc->myProcLocks[partition];
     // Unlocked: as above.

@@ -81,6 +81,15 @@ inline const char* string_literal(const A_Const* literal) {
 #endif
 }
 
+// Which of <, <=, >=, > a comparison of rows is.
+inline int row_comparison(const RowCompareExpr* comparison) {
+#if PG_VERSION_NUM >= 180000
+    return static_cast<int>(comparison->cmptype);
+#else
+    return static_cast<int>(comparison->rctype);
+#endif
+}
+
 // The description of a setting, which lives as long as the process; nullptr when there is none of that name.
 inline config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000

@@ -177,7 +177,7 @@ void feed_names_and_values(Walk& walk, Node* node) {
         }
         case T_RowCompareExpr: {
             TIERCACHE_NODE(RowCompareExpr);
-            feed(walk, static_cast<int>(n->rctype));
+            feed(walk, pg::row_comparison(n));
             feed_numbers(walk, n->opnos);
             feed_numbers(walk, n->inputcollids);
             break;
