@@ -102,19 +102,16 @@ void put_on_top(PlannedStmt* plan, const Facts& facts) {
 namespace {
 
 // Every table and view that the query names, in whatever part of it: PostgreSQL checks the rights to them.
-bool collect_relations(Node* node, void* context) {
+bool collect_relations(Node* node, void* plan) {
     if (node == nullptr) return false;
-    if (IsA(node, Query)) {
-        return pg::walk_query(reinterpret_cast<Query*>(node), collect_relations, context,
-                              QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+    if (!IsA(node, Query)) return pg::walk_expression(node, collect_relations, plan);
+    auto* query = reinterpret_cast<Query*>(node);
+    ListCell* cell = nullptr;
+    foreach (cell, query->rtable) {
+        auto* entry = static_cast<RangeTblEntry*>(lfirst(cell));
+        if (pg::names_relation(entry)) pg::add_relation(static_cast<PlannedStmt*>(plan), query, entry);
     }
-    if (IsA(node, RangeTblEntry)) {
-        auto* entry = reinterpret_cast<RangeTblEntry*>(node);
-        auto* relations = static_cast<List**>(context);
-        if (entry->rtekind == RTE_RELATION) *relations = lappend(*relations, entry);
-        return false;
-    }
-    return pg::walk_expression(node, collect_relations, context);
+    return pg::walk_query(query, collect_relations, plan, QTW_IGNORE_JOINALIASES);
 }
 
 // There is no plan that the columns could be shown as parts of.
@@ -149,16 +146,6 @@ const Ready* ready_of(const CustomScan* scan, const Facts& facts) noexcept {
 
 PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
                             const EntryView& entry) {
-#if PG_VERSION_NUM >= 160000
-    // The rights to check lie in a list of their own there.
-    (void)collect_relations;
-    (void)hide_columns;
-    (void)query;
-    (void)facts;
-    (void)key;
-    (void)entry;
-    return nullptr;
-#else
     CustomScan* scan = makeNode(CustomScan);
     describe_columns(scan, query->targetList);
     hide_columns(scan);
@@ -175,14 +162,8 @@ PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Ke
     plan->stmt_location = query->stmt_location;
     plan->stmt_len = query->stmt_len;
     plan->planTree = &scan->scan.plan;
-    (void)collect_relations(reinterpret_cast<Node*>(query), &plan->rtable);
-    ListCell* cell = nullptr;
-    foreach (cell, plan->rtable) {
-        plan->relationOids =
-            lappend_oid(plan->relationOids, static_cast<RangeTblEntry*>(lfirst(cell))->relid);
-    }
+    (void)collect_relations(reinterpret_cast<Node*>(query), plan);
     return plan;
-#endif
 }
 
 Query* query_of(const CustomScan* scan) {

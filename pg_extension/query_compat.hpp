@@ -9,6 +9,7 @@ extern "C" {
 #include <executor/executor.h>
 #include <nodes/nodeFuncs.h>
 #include <parser/analyze.h>
+#include <parser/parse_relation.h>
 #include <utils/guc_tables.h>
 #if PG_VERSION_NUM >= 160000
 #include <varatt.h>
@@ -48,6 +49,30 @@ inline void check_plan_permissions(PlannedStmt* plan) {
 #else
     (void)ExecCheckRTPerms(plan->rtable, true);
 #endif
+}
+
+// Is it a table or a view? Since 16 a view is the subquery in its place; before, an entry beside that.
+inline bool names_relation(const RangeTblEntry* entry) {
+    return entry->rtekind == RTE_RELATION || (entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid));
+}
+
+// Lists a table or view of the query in the plan, with the rights to check.
+inline void add_relation(PlannedStmt* plan, const Query* query, RangeTblEntry* entry) {
+#if PG_VERSION_NUM >= 160000
+    auto* own = makeNode(RangeTblEntry);
+    *own = *entry;
+    own->subquery = nullptr;
+    own->securityQuals = NIL;
+    if (entry->perminfoindex != 0) {
+        plan->permInfos = lappend(plan->permInfos, getRTEPermissionInfo(query->rteperminfos, entry));
+        own->perminfoindex = static_cast<Index>(list_length(plan->permInfos));
+    }
+    entry = own;
+#else
+    (void)query;
+#endif
+    plan->rtable = lappend(plan->rtable, entry);
+    plan->relationOids = lappend_oid(plan->relationOids, entry->relid);
 }
 
 using TreeWalker = bool (*)(Node*, void*);

@@ -1,5 +1,7 @@
 #include "pg_extension/relation_check.hpp"
 
+#include "pg_extension/query_compat.hpp"
+
 extern "C" {
 #include <catalog/catalog.h>
 #include <catalog/pg_class.h>
@@ -38,9 +40,7 @@ void check_kind(Oid relation, Reasons& reasons) {
 
 void check_entry(const RangeTblEntry* entry, Reasons& reasons) {
     if (entry->rtekind == RTE_NAMEDTUPLESTORE) reasons.add("it reads a transition table");
-    // The view that a subquery came from, where the server's version tells.
-    const bool is_view = entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid);
-    if (entry->rtekind != RTE_RELATION && !is_view) return;
+    if (!pg::names_relation(entry)) return;
     const Oid relation = entry->relid;
     if (IsCatalogRelationOid(relation) || IsToastNamespace(get_rel_namespace(relation))) {
         reasons.add("\"%s\" is a system catalog", name_of(relation));
