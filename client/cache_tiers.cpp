@@ -140,7 +140,7 @@ void Cache::Impl::write_l1(const Call& call, std::span<std::byte> entry,
     Segment* segment = segment_.get();
     if (segment == nullptr) return;
     EntryLifetime lifetime = arrival;
-    lifetime.hard_ttl_ms = jittered_ms(call.policy.l1_ttl, call.hash);
+    lifetime.hard_ttl_ms = std::min(jittered_ms(call.policy.l1_ttl, call.hash), arrival.hard_ttl_ms);
     set_entry_lifetime(entry, lifetime, call.data_class);
     counters_.add(segment->put(entry).ok() ? Counter::l1_puts : Counter::l1_put_failures);
 }
@@ -181,9 +181,10 @@ bool Cache::Impl::read_l2(Call& call) noexcept {
 void Cache::Impl::write_l2(const Call& call, std::span<std::byte> entry,
                            const EntryLifetime& arrival) noexcept {
     if (!l2_) return;
-    const std::uint32_t ttl_ms = jittered_ms(call.policy.l2_ttl, call.hash);
-    set_entry_lifetime(entry, {.age_ms = arrival.age_ms_at(monotonic_ns()), .hard_ttl_ms = ttl_ms},
-                       call.data_class);
+    const EntryLifetime now = arrival.in_transit(monotonic_ns());
+    const std::uint32_t ttl_ms = std::min(jittered_ms(call.policy.l2_ttl, call.hash), now.hard_ttl_ms);
+    if (ttl_ms == 0) return;
+    set_entry_lifetime(entry, {.age_ms = now.age_ms, .hard_ttl_ms = ttl_ms}, call.data_class);
     const RedisTier::Outcome outcome =
         l2_->put(call.hash, entry, std::chrono::milliseconds(ttl_ms), call.deadline);
     if (outcome == RedisTier::Outcome::skipped) return;
@@ -238,7 +239,9 @@ Status Cache::Impl::take_l4_entry(Call& call, PgConnection& connection, const Pg
     }
     // Data may be as old as the question: PostgreSQL took its snapshot after that. The stamp is not compared
     // with the token: what has not changed since may well be stamped earlier.
-    const EntryLifetime arrival = {.received_at_ns = sent_at_ns, .age_ms = entry.fields.lifetime.age_ms};
+    const EntryLifetime arrival = {.received_at_ns = sent_at_ns,
+                                   .age_ms = entry.fields.lifetime.age_ms,
+                                   .hard_ttl_ms = entry.fields.lifetime.hard_ttl_ms};
     call.writer.label(Tier::l4, standby ? Freshness::stale : Freshness::fresh,
                       arrival.age_ms_at(monotonic_ns()));
     if (standby || (entry.fields.flags & entry_no_store) != 0) {

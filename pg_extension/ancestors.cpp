@@ -21,6 +21,7 @@ namespace {
 struct Remembered {
     Oid relation;  // the hash key
     bool temporary;
+    bool foreign;
     int count;
     Oid* ancestors;
 };
@@ -67,18 +68,23 @@ List* all_ancestors(Oid relation) {
     return found;
 }
 
-// A relation that was dropped in this transaction counts as permanent.
-bool is_temporary(Oid relation) {
+struct Kind {
+    bool temporary = false;
+    bool foreign = false;
+};
+
+// A relation that was dropped in this transaction counts as a permanent table.
+Kind kind_of(Oid relation) {
     HeapTuple row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-    if (!HeapTupleIsValid(row)) return false;
-    const bool temporary =
-        reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->relpersistence == RELPERSISTENCE_TEMP;
+    if (!HeapTupleIsValid(row)) return {};
+    const auto* fields = reinterpret_cast<Form_pg_class>(GETSTRUCT(row));
+    const Kind kind{fields->relpersistence == RELPERSISTENCE_TEMP, fields->relkind == RELKIND_FOREIGN_TABLE};
     ReleaseSysCache(row);
-    return temporary;
+    return kind;
 }
 
 Family as_family(const Remembered& entry) noexcept {
-    return {entry.temporary, {entry.ancestors, static_cast<std::size_t>(entry.count)}};
+    return {entry.temporary, entry.foreign, {entry.ancestors, static_cast<std::size_t>(entry.count)}};
 }
 
 }  // namespace
@@ -89,7 +95,7 @@ Family of(Oid relation) {
         return as_family(*known);
     }
     List* found = all_ancestors(relation);
-    const bool temporary = is_temporary(relation);
+    const Kind kind = kind_of(relation);
     // Reading the catalogs may have processed invalidations.
     if (outdated) start_over();
     const int count = list_length(found);
@@ -97,7 +103,8 @@ Family of(Oid relation) {
     for (int i = 0; i < count; ++i) copy[i] = list_nth_oid(found, i);
     list_free(found);
     auto* entry = static_cast<Remembered*>(hash_search(table, &relation, HASH_ENTER, nullptr));
-    entry->temporary = temporary;
+    entry->temporary = kind.temporary;
+    entry->foreign = kind.foreign;
     entry->count = count;
     entry->ancestors = copy;
     return as_family(*entry);

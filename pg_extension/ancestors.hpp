@@ -1,5 +1,6 @@
-// What a change of a relation changes besides: its partition and inheritance ancestors; and what it does not
-// concern: temporary relations. Remembered in the backend until any relation's definition changes.
+// What a change of a relation changes besides: its partition and inheritance ancestors; and which relations
+// are special: temporary ones concern nobody, foreign ones change without a transaction id. Remembered in the
+// backend until any relation's definition changes.
 #pragma once
 
 #include <span>
@@ -10,6 +11,7 @@ namespace tiercache::ancestors {
 
 struct Family {
     bool temporary = false;
+    bool foreign = false;
     std::span<const Oid> ancestors;  // valid until the next call of forget()
 };
 

@@ -52,6 +52,7 @@ namespace {
 [[nodiscard]] bool may_keep(State& state) {
     Dependencies& all = state.nested;
     for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
+    all.add_foreign_tables(state.node.ss.ps.state->es_plannedstmt);
     return !all.overflow() && !all.untracked() && bypass_reason() == nullptr &&
            is_plan_current(state.facts->plan_age, all.tags()) && l4_cache::is_current(state.key);
 }
@@ -60,9 +61,8 @@ namespace {
     if (!is_worth_storing(state) || !may_keep(state) || is_dead(state)) return false;
     const ClassSettings data_class = classes::of_session();
     EntryFields fields;
-    fields.lifetime = l4_cache::new_lifetime(state.key, state.started_ns, data_class.ttl_ms);
+    l4_cache::date(fields, state.key, {state.stamp, state.started_ns}, data_class.ttl_ms, state.nested);
     fields.epoch = shared::clock().epoch();
-    fields.stamp = state.stamp;
     fields.format = PayloadFormat::pg_tuples;
     fields.data_class = data_class.data_class;
     fields.fill_cost_us = cost_of(state);

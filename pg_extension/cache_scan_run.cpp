@@ -1,5 +1,6 @@
 // The plan node of transparent mode: run.
 #include <algorithm>
+#include <array>
 #include <new>
 
 #include "pg_extension/boundary.hpp"
@@ -41,12 +42,22 @@ void bypass(State& state, const char* reason) {
     return true;
 }
 
+// The other server's rows may have changed since, within the time to live that somebody chose.
+[[nodiscard]] bool can_be_verified(const EntryView& entry) noexcept {
+    std::array<Tag, max_entry_tags> tags;
+    return settings::verify != static_cast<int>(settings::Verify::off) &&
+           !reads_foreign_tables(entry.tags.copy_to(tags));
+}
+
 // Why the entry, if there is one, was not served; for EXPLAIN.
 [[nodiscard]] const char* miss_reason(const State& state) {
     EntryView entry;
     if (!l4_cache::peek(state.key, entry)) return "there is no entry";
-    return entry.fields.lifetime.expired_at(monotonic_ns()) ? "the entry expired"
-                                                            : "what the entry was computed from has changed";
+    if (entry.fields.lifetime.expired_at(monotonic_ns())) return "the entry expired";
+    std::array<Tag, max_entry_tags> tags;
+    return IsolationUsesXactSnapshot() && reads_foreign_tables(entry.tags.copy_to(tags))
+               ? "the entry has rows of another server, at another moment than this transaction's"
+               : "what the entry was computed from has changed";
 }
 
 // Nothing is counted of an EXPLAIN that runs nothing.
@@ -62,6 +73,7 @@ void bypass(State& state, const char* reason) {
     EntryView entry;
     if (!find(state, eflags, entry) || !take_rows(state, entry)) return false;
     state.outcome = Outcome::hit;
+    state.must_verify = can_be_verified(entry);
     state.stamp = entry.fields.stamp;
     return true;
 }
@@ -127,7 +139,6 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     state.started_ns = monotonic_ns();
     look_up(state, eflags);
     const bool is_hit = state.outcome == Outcome::hit;
-    state.must_verify = is_hit && settings::verify != static_cast<int>(settings::Verify::off);
     const bool is_childless = outerPlan(plan) == nullptr;
     if (!is_childless && (!is_hit || state.must_verify || is_explained(state, eflags))) {
         outerPlanState(node) = ExecInitNode(outerPlan(plan), executor, eflags);
@@ -212,7 +223,7 @@ void repeat(State& state) {
     EntryView entry;
     if (!state.is_stored || !find(state, 0, entry) || !take_rows(state, entry)) return;
     state.outcome = Outcome::hit;
-    state.must_verify = settings::verify != static_cast<int>(settings::Verify::off);
+    state.must_verify = can_be_verified(entry);
 }
 #endif
 

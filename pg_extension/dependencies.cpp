@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/relation_check.hpp"
+#include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
 
 extern "C" {
 #include <catalog/partition.h>
+#include <catalog/pg_class.h>
 #include <catalog/pg_collation.h>
 #include <catalog/pg_namespace.h>
 #include <catalog/pg_operator.h>
@@ -196,6 +199,24 @@ void Dependencies::add_plan_relations(List* relations) {
 void Dependencies::add_plan(PlannedStmt* plan) {
     add_plan_relations(plan->relationOids);
     add_items(plan->invalItems);
+    add_foreign_tables(plan);
+}
+
+void Dependencies::add_foreign_tables(const PlannedStmt* plan) {
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        if (entry->rtekind != RTE_RELATION || entry->relkind != RELKIND_FOREIGN_TABLE) continue;
+        const std::optional<std::uint32_t> ttl_ms = foreign_tables::ttl_ms_of(entry->relid);
+        const std::optional<Tag> settings = foreign_tables::settings_tag();
+        if (!ttl_ms || !settings) {
+            untracked_ = true;
+            continue;
+        }
+        bound_life(*ttl_ms);
+        add(foreign_servers_tag());
+        add(*settings);
+    }
 }
 
 void Dependencies::add_nested_plan(PlannedStmt* plan) {
@@ -221,6 +242,7 @@ void Dependencies::end() noexcept {
     for (const Tag tag : tags()) outer_->add(tag);
     outer_->overflow_ = outer_->overflow_ || overflow_;
     outer_->untracked_ = outer_->untracked_ || untracked_;
+    outer_->bound_life(ttl_ms_);
 }
 
 namespace dependencies {
@@ -228,6 +250,7 @@ namespace dependencies {
 namespace {
 
 void on_executor_start(QueryDesc* query, int flags) {
+    if (shared::available()) foreign_tables::note_statement();
     for (Dependencies* d = collection; d != nullptr; d = d->outer()) d->add_nested_plan(query->plannedstmt);
     if (previous_executor_start != nullptr) {
         previous_executor_start(query, flags);
@@ -244,6 +267,10 @@ void add_to_all(std::span<const Tag> tags) noexcept {
     for (Dependencies* d = collection; d != nullptr; d = d->outer()) {
         for (const Tag tag : tags) d->add(tag);
     }
+}
+
+void bound_all(std::uint32_t ttl_ms) noexcept {
+    for (Dependencies* d = collection; d != nullptr; d = d->outer()) d->bound_life(ttl_ms);
 }
 
 void install_hook() {

@@ -4,6 +4,8 @@
 // may jump over it; begin() and end() bracket a collection, and end() must run on errors too.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <span>
 
 #include "pg_extension/pg.hpp"
@@ -37,12 +39,19 @@ class Dependencies {
     // The rewritten query: relations of views and policies too.
     void add_query(Query* query);
     void add_plan(PlannedStmt* plan);
+    // The foreign tables of a plan, which bound the result's life.
+    void add_foreign_tables(const PlannedStmt* plan);
+    // Nothing of the result may be used longer than that from now on.
+    void bound_life(std::uint32_t ttl_ms) noexcept { ttl_ms_ = std::min(ttl_ms_, ttl_ms); }
     // Of a query that a function runs; it may read what no tag follows.
     void add_nested_plan(PlannedStmt* plan);
 
     [[nodiscard]] bool overflow() const noexcept { return overflow_; }
     // Was something read whose changes nobody is told of (a temporary or foreign table, a catalog)?
     [[nodiscard]] bool untracked() const noexcept { return untracked_; }
+    // How long the result may be used at most; ttl_never_ms: as long as you like.
+    [[nodiscard]] std::uint32_t ttl_ms() const noexcept { return ttl_ms_; }
+    [[nodiscard]] bool reads_foreign_tables() const noexcept { return ttl_ms_ != ttl_never_ms; }
     [[nodiscard]] std::span<const Tag> tags() const noexcept {
         return {tags_, static_cast<std::size_t>(count_)};
     }
@@ -68,6 +77,7 @@ class Dependencies {
     bool overflow_ = false;
     bool untracked_ = false;
     bool temporary_ = false;
+    std::uint32_t ttl_ms_ = ttl_never_ms;
     List* relations_ = nullptr;
     MemoryContext context_ = nullptr;
     Dependencies* outer_ = nullptr;
@@ -79,6 +89,8 @@ namespace dependencies {
 [[nodiscard]] bool collecting() noexcept;
 // What runs inside depends on `tags` too: it was itself served from the cache.
 void add_to_all(std::span<const Tag> tags) noexcept;
+// What was served may be used no longer than that.
+void bound_all(std::uint32_t ttl_ms) noexcept;
 // Chains the executor's hook. Once a process.
 void install_hook();
 

@@ -15,6 +15,8 @@ using Visit = void (*)(void* context, Oid relation, LOCKMASK modes);
 // The fast path holds modes 1 (AccessShare) to 3 (RowExclusive), three bits a slot.
 constexpr int fast_path_bits = 3;
 constexpr std::uint64_t row_exclusive_bit = 1U << (RowExclusiveLock - 1);
+// That bit of each slot of a word.
+constexpr std::uint64_t row_exclusive_bits = 0x1249249249249249U * row_exclusive_bit;
 
 void visit_fast_path(Visit visit, void* context) {
     LWLockAcquire(&MyProc->fpInfoLock, LW_SHARED);
@@ -80,6 +82,27 @@ void for_each_written_relation(Visit visit, void* context) {
     for (int partition = 0; partition < NUM_LOCK_PARTITIONS; ++partition) {
         visit_partition(partition, visit, context);
     }
+}
+
+// Unlocked: only this backend takes locks for itself; whoever moves one of them to the main table at this
+// moment adds it there before it takes it out of the array.
+bool may_hold_writing_lock() noexcept {
+#if PG_VERSION_NUM >= 180000
+    for (int group = 0; group < FastPathLockGroupsPerBackend; ++group) {
+        if ((MyProc->fpLockBits[group] & row_exclusive_bits) != 0) return true;
+    }
+#else
+    if ((MyProc->fpLockBits & row_exclusive_bits) != 0) return true;
+#endif
+    pg_read_barrier();
+    for (int partition = 0; partition < NUM_LOCK_PARTITIONS; ++partition) {
+#if PG_VERSION_NUM >= 160000
+        if (!dlist_is_empty(&MyProc->myProcLocks[partition])) return true;
+#else
+        if (!SHMQueueEmpty(&MyProc->myProcLocks[partition])) return true;
+#endif
+    }
+    return false;
 }
 
 }  // namespace tiercache

@@ -26,4 +26,7 @@ inline constexpr LOCKMASK ddl_modes = LOCKBIT_ON(ShareUpdateExclusiveLock) |
 // not raise errors.
 void for_each_written_relation(void (*visit)(void* context, Oid relation, LOCKMASK modes), void* context);
 
+// False: it would visit none. Takes no lock.
+[[nodiscard]] bool may_hold_writing_lock() noexcept;
+
 }  // namespace tiercache

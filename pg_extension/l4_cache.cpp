@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "pg_extension/dependencies.hpp"
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
@@ -41,8 +41,11 @@ std::byte* reserve(void* /*context*/, std::size_t bytes) noexcept { return alloc
 // What runs inside a query that is being filled is part of its result.
 void tell_dependents(const EntryView& entry) noexcept {
     if (!dependencies::collecting()) return;
-    std::array<Tag, max_entry_tags> tags;
-    dependencies::add_to_all(entry.tags.copy_to(tags));
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    dependencies::add_to_all(tags);
+    if (!reads_foreign_tables(tags)) return;
+    dependencies::bound_all(entry.fields.lifetime.in_transit(monotonic_ns()).hard_ttl_ms);
 }
 
 }  // namespace
@@ -160,21 +163,18 @@ std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {
     return room;
 }
 
-EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns, std::uint32_t ttl_ms) noexcept {
+void date(EntryFields& fields, const Key& key, Moment computed, std::uint32_t ttl_ms,
+          const Dependencies& dependencies) {
+    if (dependencies.reads_foreign_tables()) {
+        const foreign_tables::Beginning beginning = foreign_tables::beginning();
+        computed = {std::min(computed.stamp, beginning.clock), std::min(computed.ns, beginning.ns)};
+    }
+    ttl_ms = std::min(ttl_ms, dependencies.ttl_ms());
     // The hash and the time are random enough to spread entries out.
     const std::uint32_t range = ttl_ms / 100 * jitter_percent + 1;
-    const auto spread = static_cast<std::uint32_t>((key.hash.high ^ computed_at_ns) % range);
-    const std::uint32_t ttl = ttl_ms - spread;
-    return {computed_at_ns, 0, ttl, ttl};
-}
-
-EntryLifetime lifetime_in_transit(const EntryLifetime& lifetime, std::uint64_t now_ns) noexcept {
-    const std::uint32_t age = lifetime.age_ms_at(now_ns);
-    const std::uint32_t passed = age - std::min(age, lifetime.age_ms);
-    const auto left = [passed](std::uint32_t ttl) {
-        return ttl == ttl_never_ms ? ttl : ttl - std::min(ttl, passed);
-    };
-    return {0, age, left(lifetime.soft_ttl_ms), left(lifetime.hard_ttl_ms)};
+    ttl_ms -= static_cast<std::uint32_t>((key.hash.high ^ computed.ns) % range);
+    fields.stamp = computed.stamp;
+    fields.lifetime = {computed.ns, 0, ttl_ms, ttl_ms};
 }
 
 namespace {

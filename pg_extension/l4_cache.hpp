@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "pg_extension/dependencies.hpp"
 #include "pg_extension/pg.hpp"
 #include "pg_extension/session_key.hpp"
 #include "shm_cache/entry.hpp"
@@ -53,12 +54,16 @@ struct Demand {
 // or the entry was corrupt.
 [[nodiscard]] std::byte* read_payload_at(const EntryView& entry, std::size_t offset);
 
-// How long a new entry of L4 may be used: for `ttl_ms`, less up to a tenth of it so that entries do not
-// expire all at once.
-[[nodiscard]] EntryLifetime new_lifetime(const Key& key, std::uint64_t computed_at_ns,
-                                         std::uint32_t ttl_ms) noexcept;
-// For the next tier: the age as of now, and what is left of the time to live.
-[[nodiscard]] EntryLifetime lifetime_in_transit(const EntryLifetime& lifetime, std::uint64_t now_ns) noexcept;
+// When a result was computed, by the clock and by this host's monotonic clock.
+struct Moment {
+    std::uint64_t stamp;
+    std::uint64_t ns;
+};
+// Stamp and lifetime of a new entry. It may be used for `ttl_ms`, or less when its dependencies say so, less
+// up to a tenth of it so that entries do not expire all at once. What reads other servers may be as old as
+// the transaction.
+void date(EntryFields& fields, const Key& key, Moment computed, std::uint32_t ttl_ms,
+          const Dependencies& dependencies);
 
 // Encodes an entry behind `offset` palloc'ed bytes. Empty when it is too large or there is no memory.
 [[nodiscard]] std::span<std::byte> encode(const EntryFields& fields, std::span<const Tag> tags,

@@ -1,6 +1,8 @@
 #include "pg_extension/maintenance.hpp"
 
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/pg.hpp"
+#include "pg_extension/shared_state.hpp"
 
 extern "C" {
 #include <access/xact.h>
@@ -38,6 +40,7 @@ bool others_ran = false;  // in this transaction
 void on_utility(PlannedStmt* plan, const char* source, bool read_only_tree, ProcessUtilityContext context,
                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* receiver,
                 QueryCompletion* completion) {
+    if (shared::available()) foreign_tables::note_statement();
     const bool begins = is_maintenance(plan, context);
     if (begins) {
         is_running = true;

@@ -2,6 +2,7 @@
 #include "pg_extension/boundary.hpp"
 #include "pg_extension/classes.hpp"
 #include "pg_extension/dependencies.hpp"
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/lease_worker.hpp"
 #include "pg_extension/maintenance.hpp"
 #include "pg_extension/patterns.hpp"
@@ -24,7 +25,10 @@ planner_hook_type previous_planner_hook = nullptr;
 
 // A REPEATABLE READ transaction's snapshot can be told apart only at its first statements.
 PlannedStmt* plan(Query* query, const char* text, int cursor_options, ParamListInfo parameters) {
-    if (tiercache::shared::available()) tiercache::note_transaction_snapshot();
+    if (tiercache::shared::available()) {
+        tiercache::note_transaction_snapshot();
+        tiercache::foreign_tables::note_statement();
+    }
     const auto planner = previous_planner_hook != nullptr ? previous_planner_hook : standard_planner;
     return tiercache::transparent::plan(planner, query, text, cursor_options, parameters);
 }

@@ -47,6 +47,15 @@ namespace tiercache::pg {
 #endif
 }
 
+// The number of the transaction in this backend.
+[[nodiscard]] inline LocalTransactionId this_transaction() noexcept {
+#if PG_VERSION_NUM >= 170000
+    return MyProc->vxid.lxid;
+#else
+    return MyProc->lxid;
+#endif
+}
+
 [[nodiscard]] inline bool is_autovacuum_worker() noexcept {
 #if PG_VERSION_NUM >= 170000
     return AmAutoVacuumWorkerProcess();

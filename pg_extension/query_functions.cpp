@@ -63,9 +63,9 @@ struct Question {
                                     bool keep) {
     const ClassSettings data_class = options.data_class();
     EntryFields fields;
-    fields.lifetime = l4_cache::new_lifetime(key, fill.started_ns, data_class.ttl_ms);
+    l4_cache::date(fields, key, {keep ? *fill.stamp : 0, fill.started_ns}, data_class.ttl_ms,
+                   fill.dependencies);
     fields.epoch = shared::clock().epoch();
-    fields.stamp = keep ? *fill.stamp : 0;
     fields.flags = keep ? 0 : entry_no_store;
     if (RecoveryInProgress()) fields.flags = entry_no_store | entry_standby;
     fields.format = fill.request.format;
@@ -226,7 +226,7 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
 
 // The entry as it travels: without this host's clock.
 [[nodiscard]] Datum in_transit(std::span<std::byte> entry, const EntryLifetime& lifetime) {
-    set_entry_lifetime(entry, l4_cache::lifetime_in_transit(lifetime, monotonic_ns()));
+    set_entry_lifetime(entry, lifetime.in_transit(monotonic_ns()));
     std::byte* whole = entry.data() - VARHDRSZ;
     SET_VARSIZE(whole, VARHDRSZ + entry.size());
     return PointerGetDatum(whole);

@@ -1,5 +1,6 @@
 #include "pg_extension/relation_check.hpp"
 
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/query_compat.hpp"
 
 extern "C" {
@@ -25,7 +26,12 @@ void check_kind(Oid relation, Reasons& reasons) {
         case RELKIND_VIEW:
             break;
         case RELKIND_FOREIGN_TABLE:
-            reasons.add("\"%s\" is a foreign table", name_of(relation));
+            if (foreign_tables::ttl_ms_of(relation)) break;
+            reasons.add(
+                "\"%s\" is a foreign table, and no row of tiercache.foreign_tables says how long its rows "
+                "may be "
+                "used",
+                name_of(relation));
             break;
         case RELKIND_SEQUENCE:
             reasons.add("\"%s\" is a sequence", name_of(relation));

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/in_doubt.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/tags.hpp"
 
 extern "C" {
 #include <access/parallel.h>
@@ -41,14 +43,6 @@ TransactionClock transaction_clock;
     return shared::state().base + latest->snapXactCompletionCount;
 }
 
-[[nodiscard]] LocalTransactionId this_transaction() noexcept {
-#if PG_VERSION_NUM >= 170000
-    return MyProc->vxid.lxid;
-#else
-    return MyProc->lxid;
-#endif
-}
-
 }  // namespace
 
 const char* bypass_reason() {
@@ -66,6 +60,7 @@ const char* bypass_reason() {
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
         !settings::is_broken(settings::Mutant::no_own_writes))
         return "the transaction has changes of its own";
+    if (foreign_tables::changed_here()) return "the transaction changes a foreign table";
     return nullptr;
 }
 
@@ -86,17 +81,30 @@ void note_transaction_snapshot() {
         IsInParallelMode() || IsParallelWorker() || RecoveryInProgress()) {
         return;
     }
-    if (transaction_clock.transaction == this_transaction()) return;
-    transaction_clock.transaction = this_transaction();
+    if (transaction_clock.transaction == pg::this_transaction()) return;
+    transaction_clock.transaction = pg::this_transaction();
     // Returns the transaction's one snapshot, which is a copy: its count was lost.
     transaction_clock.clock = clock_by_contents(GetTransactionSnapshot());
+}
+
+namespace {
+
+// REPEATABLE READ has one snapshot of this cluster, and nobody knows what that is on another server.
+[[nodiscard]] bool needs_other_snapshots(std::span<const Tag> tags) noexcept {
+    return IsolationUsesXactSnapshot() && reads_foreign_tables(tags);
+}
+
+}  // namespace
+
+bool reads_foreign_tables(std::span<const Tag> tags) noexcept {
+    return std::find(tags.begin(), tags.end(), foreign_servers_tag()) != tags.end();
 }
 
 Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp, std::uint64_t epoch) {
     if (settings::is_broken(settings::Mutant::no_check)) return Verdict::fresh;
     if (IsolationUsesXactSnapshot() && !settings::is_broken(settings::Mutant::no_snapshot)) {
         note_transaction_snapshot();
-        if (!transaction_clock.clock) return Verdict::no_clock;
+        if (!transaction_clock.clock || needs_other_snapshots(tags)) return Verdict::no_clock;
         stamp = std::min(stamp, *transaction_clock.clock);
     }
     return shared::clock().check_unleased(tags, stamp, epoch);
@@ -106,6 +114,7 @@ Verdict check_for_snapshot(std::span<const Tag> tags, std::uint64_t stamp, std::
                            std::uint64_t snapshot_clock) {
     if (settings::is_broken(settings::Mutant::no_check)) return Verdict::fresh;
     if (settings::is_broken(settings::Mutant::no_snapshot)) snapshot_clock = stamp;
+    if (needs_other_snapshots(tags)) return Verdict::no_clock;
     return shared::clock().check_unleased(tags, std::min(stamp, snapshot_clock), epoch);
 }
 

@@ -21,6 +21,9 @@ namespace tiercache {
 // answer.
 [[nodiscard]] std::optional<std::uint64_t> clock_of(Snapshot snapshot);
 
+// Is it a result that reads tables of other servers? By the tags that it has then.
+[[nodiscard]] bool reads_foreign_tables(std::span<const Tag> tags) noexcept;
+
 // May an entry be served to this transaction? In READ COMMITTED the freshness rule is enough; above it the
 // entry must not hold anything younger or older than the transaction's snapshot: version <= min(stamp, r).
 [[nodiscard]] Verdict check_for_transaction(std::span<const Tag> tags, std::uint64_t stamp,

@@ -9,7 +9,14 @@
 
 namespace tiercache {
 
-enum class TagKind : std::uint32_t { relation = 1, catalog_row = 2, roles = 3, definitions = 4, label = 5 };
+enum class TagKind : std::uint32_t {
+    relation = 1,
+    catalog_row = 2,
+    roles = 3,
+    definitions = 4,
+    label = 5,
+    foreign_servers = 6
+};
 
 namespace detail {
 struct TagName {
@@ -44,6 +51,12 @@ struct TagName {
 // depends on it.
 [[nodiscard]] inline Tag definitions_tag() noexcept {
     return detail::tag_of_name({TagKind::definitions, MyDatabaseId, 0, 0});
+}
+
+// Foreign servers, their wrappers, user mappings and tables' options. What reads foreign tables has this tag,
+// and is known by it: it holds what nobody can compare with anything.
+[[nodiscard]] inline Tag foreign_servers_tag() noexcept {
+    return detail::tag_of_name({TagKind::foreign_servers, MyDatabaseId, 0, 0});
 }
 
 // A name of the user's own, in this database.

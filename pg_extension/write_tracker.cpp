@@ -2,6 +2,7 @@
 
 #include "pg_extension/ancestors.hpp"
 #include "pg_extension/changed_slots.hpp"
+#include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/held_locks.hpp"
 #include "pg_extension/in_doubt.hpp"
 #include "pg_extension/maintenance.hpp"
@@ -12,6 +13,7 @@
 
 extern "C" {
 #include <access/parallel.h>
+#include <access/xlog.h>
 #include <utils/inval.h>
 #include <utils/resowner.h>
 #include <utils/syscache.h>
@@ -27,6 +29,7 @@ struct Transaction {
     ChangedSlots ddl;      // those whose definition may have changed
     bool resets = false;
     bool marked = false;  // writers were counted up on each slot of `changed`, later additions included
+    bool changes_other_servers = false;                 // through foreign tables
     bool holds_ddl_pending = false;                     // ddl_pending was counted up
     TransactionId prepared_xid = InvalidTransactionId;  // written down in the in-doubt list
     std::size_t prepared_count = 0;                     // with that many slots of `changed`
@@ -69,6 +72,7 @@ void run_sweep() {
 
 void add_with_ancestors(const Sweep::Found& found, const ancestors::Family& family) {
     if (family.temporary) return;
+    if (family.foreign) transaction.changes_other_servers = true;
     const bool is_ddl = (found.modes & ddl_modes) != 0;
     const auto add = [is_ddl](Oid relation) {
         const Tag tag = relation_tag(relation);
@@ -108,8 +112,16 @@ void mark_all() noexcept {
     transaction.marked = true;
 }
 
+// Changes of a foreign table's rows take no transaction id; but nothing moves the clock without one.
+[[nodiscard]] bool gets_xid() {
+    if (has_xid()) return true;
+    if (IsInParallelMode() || RecoveryInProgress() || !foreign_tables::changed_here()) return false;
+    (void)GetTopTransactionId();
+    return true;
+}
+
 void before_commit() {
-    if (!has_xid() || pg::is_autovacuum_worker()) return;
+    if (pg::is_autovacuum_worker() || !gets_xid()) return;
     pause_point(PausePoint::pre_commit_unmarked);
     if (!IsInParallelMode()) {
         // Makes the last command's catalog changes arrive at our cache callbacks.
@@ -155,6 +167,7 @@ void forget_transaction() noexcept {
     transaction.ddl.clear();
     transaction.resets = false;
     transaction.marked = false;
+    transaction.changes_other_servers = false;
     transaction.prepared_xid = InvalidTransactionId;
     transaction.prepared_count = 0;
 }
@@ -185,7 +198,16 @@ void after_abort() noexcept {
     if (TransactionIdIsValid(transaction.prepared_xid)) in_doubt::forget(transaction.prepared_xid);
     if (transaction.marked && marks_writers()) {
         ClockTable clock = shared::clock();
-        for (const std::uint32_t slot : transaction.changed.slots()) clock.cancel_write(slot);
+        // The other server may have committed already.
+        const bool may_be_done = transaction.changes_other_servers;
+        const std::uint64_t now = may_be_done ? shared::clock_now() : 0;
+        for (const std::uint32_t slot : transaction.changed.slots()) {
+            if (may_be_done) {
+                clock.end_write(slot, now);
+            } else {
+                clock.cancel_write(slot);
+            }
+        }
     }
     forget_transaction();
 }
@@ -278,6 +300,11 @@ void on_roles_change(Datum /*argument*/, int /*cache_id*/, uint32 hash_value) {
     if (hash_value != 0 && may_be_ours()) note_definition(roles_tag());
 }
 
+void on_foreign_change(Datum /*argument*/, int /*cache_id*/, uint32 hash_value) {
+    if (settings::is_broken(settings::Mutant::no_catalogs)) return;
+    if (hash_value != 0 && may_be_ours()) note_definition(foreign_servers_tag());
+}
+
 void on_shared_definition_change(Datum /*argument*/, int cache_id, uint32 hash_value) {
     if (settings::is_broken(settings::Mutant::no_definitions) || hash_value == 0 || !may_be_ours()) return;
     note_definition(definitions_tag());
@@ -296,6 +323,10 @@ void register_callbacks() {
     for (const int cache_id : {PROCOID, OPEROID, CASTSOURCETARGET, CLAOID, AMOPOPID, COLLOID, CONDEFAULT,
                                ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
         CacheRegisterSyscacheCallback(cache_id, on_shared_definition_change, Datum{0});
+    }
+    for (const int cache_id :
+         {FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, FOREIGNTABLEREL, USERMAPPINGOID, USERMAPPINGUSERSERVER}) {
+        CacheRegisterSyscacheCallback(cache_id, on_foreign_change, Datum{0});
     }
     for (const int cache_id : {AUTHOID, AUTHMEMMEMROLE, DATABASEOID}) {
         CacheRegisterSyscacheCallback(cache_id, on_roles_change, Datum{0});

@@ -132,6 +132,16 @@ bool EntryLifetime::refresh_due_at(std::uint64_t now_ns) const noexcept {
     return soft_ttl_ms != ttl_never_ms && elapsed_ms(received_at_ns, now_ns) >= soft_ttl_ms;
 }
 
+EntryLifetime EntryLifetime::in_transit(std::uint64_t now_ns) const noexcept {
+    const std::uint64_t passed_ms = elapsed_ms(received_at_ns, now_ns);
+    const auto left = [passed_ms](std::uint32_t ttl_ms) {
+        return ttl_ms == ttl_never_ms
+                   ? ttl_ms
+                   : static_cast<std::uint32_t>(ttl_ms - std::min<std::uint64_t>(ttl_ms, passed_ms));
+    };
+    return {0, age_ms_at(now_ns), left(soft_ttl_ms), left(hard_ttl_ms)};
+}
+
 Tag TagList::operator[](std::size_t i) const noexcept { return load<Tag>(bytes_.data(), i * sizeof(Tag)); }
 
 std::span<const Tag> TagList::copy_to(std::span<Tag, max_entry_tags> out) const noexcept {

@@ -70,6 +70,8 @@ struct EntryLifetime {
     [[nodiscard]] std::uint32_t age_ms_at(std::uint64_t now_ns) const noexcept;
     [[nodiscard]] bool expired_at(std::uint64_t now_ns) const noexcept;
     [[nodiscard]] bool refresh_due_at(std::uint64_t now_ns) const noexcept;
+    // For the next tier: the age as of now, and what is left of the times to live.
+    [[nodiscard]] EntryLifetime in_transit(std::uint64_t now_ns) const noexcept;
     bool operator==(const EntryLifetime&) const = default;
 };
 

@@ -31,6 +31,15 @@ CREATE TRIGGER edited BEFORE INSERT OR UPDATE OR DELETE ON tiercache.classes
 GRANT SELECT ON tiercache.classes TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tiercache.classes', 'WHERE edited');
 
+-- Foreign tables whose results may be kept, and for how long: nobody tells of changes on the other side. Users edit it.
+CREATE TABLE tiercache.foreign_tables (
+    relation regclass PRIMARY KEY,
+    ttl interval NOT NULL CHECK (ttl > '0')
+);
+COMMENT ON TABLE tiercache.foreign_tables IS 'foreign tables whose results may be cached, and for how long at most';
+GRANT SELECT ON tiercache.foreign_tables TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tiercache.foreign_tables', '');
+
 -- Queries with options. Their first argument is a varchar, so that calls without options mean the functions of one
 -- argument, which cost less to call.
 CREATE FUNCTION tiercache.query(

@@ -44,7 +44,7 @@ catches() {
 mapfile -t specs < <(cd tests/isolation/specs && basename -s .spec -- *.spec)
 tc_check 'without a mutant nothing is caught' run_specs none "${specs[@]}"
 catches late_stamp fill_race
-catches no_writers commit_window
+catches no_writers commit_window foreign
 catches no_check commit_window old_snapshot
 catches no_snapshot old_snapshot transparent_windows
 catches no_own_writes own_writes transparent_windows
@@ -59,5 +59,5 @@ catches no_definitions definitions rights transparent_changes prepared
 # transparent_changes would catch it, too, but only while a refusal is remembered: one second.
 catches no_temp_names temp_shadowing
 catches no_plan_age stale_plan
-catches no_versions cascades definitions many_partitions partitions prepared rights transparent_changes
+catches no_versions cascades foreign definitions many_partitions partitions prepared rights transparent_changes
 tc_done

@@ -340,6 +340,16 @@ TEST(EntryLifetime, AgesOnTheHostsClock) {
     EXPECT_EQ(life.age_ms_at(UINT64_MAX), UINT32_MAX);
 }
 
+TEST(EntryLifetime, WhatIsLeftIsHandedOn) {
+    constexpr std::uint64_t second = 1'000'000'000;
+    const EntryLifetime life{
+        .received_at_ns = 100 * second, .age_ms = 500, .soft_ttl_ms = 2000, .hard_ttl_ms = 5000};
+    EXPECT_EQ(life.in_transit(103 * second),
+              (EntryLifetime{.age_ms = 3500, .soft_ttl_ms = 0, .hard_ttl_ms = 2000}));
+    EXPECT_EQ(life.in_transit(UINT64_MAX).hard_ttl_ms, 0U);
+    EXPECT_EQ(EntryLifetime{}.in_transit(103 * second).hard_ttl_ms, ttl_never_ms);
+}
+
 TEST(EntryLifetime, NeverIsNever) {
     const EntryLifetime life{};
     EXPECT_FALSE(life.expired_at(UINT64_MAX));
