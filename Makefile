@@ -11,15 +11,16 @@ ifeq ($(origin PG_CONFIG),undefined)
 PG_CONFIG = $(eval PG_CONFIG := $(shell deploy/find_pg_config.sh))$(PG_CONFIG)
 endif
 
-# SANITIZE=address|thread|undefined builds everything but the extension into its own tree.
+# SANITIZE=address|thread|undefined|address-undefined builds everything but the extension into its own tree.
 SANITIZE ?=
 B := build$(if $(SANITIZE),/$(SANITIZE))
-ifneq ($(filter-out address thread undefined,$(SANITIZE)),)
-$(error SANITIZE=$(SANITIZE) is not known: use address, thread or undefined)
+ifneq ($(filter-out address thread undefined address-undefined,$(SANITIZE)),)
+$(error SANITIZE=$(SANITIZE) is not known: use address, thread, undefined or address-undefined)
 endif
+comma := ,
 
 CXXFLAGS ?= -O2 -g
-SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(subst -,$(comma),$(SANITIZE)) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 PG_INCLUDE := /usr/include/postgresql
 BASE_FLAGS := -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread -I. -Iclient/include -isystem $(PG_INCLUDE)
 COMPILE = $(CXX) $(BASE_FLAGS) $(CXXFLAGS) $(SANFLAGS) $(CPPFLAGS)
@@ -53,7 +54,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -70,6 +71,7 @@ help:
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without (part of check)'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
+	@echo 'make check-memory  the extension in a server built for it: assertions, ASan and UBSan; MEMORY_KINDS=memcheck: Valgrind'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
 	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
@@ -82,7 +84,7 @@ help:
 	@echo 'make clean        remove build/'
 	@echo
 	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'
-	@echo 'SANITIZE=address|thread|undefined   instrumented build in build/<sanitizer>/ (no extension)'
+	@echo 'SANITIZE=address|thread|undefined|address-undefined   instrumented build in build/<sanitizer>/ (no extension)'
 	@echo 'SKIP_DEPS=1   check, demo and bench do not look for packages'
 
 deps:
@@ -190,6 +192,9 @@ check:
 	@tests/run.sh
 check-sanitizers:
 	@for s in address undefined thread; do SANITIZE=$$s tests/run.sh || exit 1; done
+check-memory:
+	@$(AGAIN) tests
+	@tests/memory.sh
 sqlsmith:
 	@$(AGAIN) extension-pause
 	@tests/sqlsmith.sh
@@ -228,7 +233,7 @@ TIDIED := $(patsubst %.cpp,build/lint/%.ok,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
 format-check:
 	@$(if $(STYLED),clang-format --dry-run -Werror $(STYLED),true)
 shell-check:
-	@shellcheck -x $(wildcard .ci/run $(foreach d,deploy tests tests/lib tests/system demo demo/data bench,$(d)/*.sh))
+	@shellcheck -x $(wildcard .ci/run $(foreach d,deploy tests tests/lib tests/memory tests/system demo demo/data bench,$(d)/*.sh))
 format:
 	@$(if $(STYLED),clang-format -i $(STYLED),true)
 lint: format-check shell-check $(TIDIED)

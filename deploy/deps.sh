@@ -13,6 +13,7 @@ packages=(
     libgtest-dev libbenchmark-dev
     redis-server python3 spin sqlsmith # tests
     liblmdb-dev libtbb-dev libcuckoo-dev memcached # peers in make bench-l1
+    libicu-dev libreadline-dev libssl-dev libxml2-dev zlib1g-dev valgrind # the servers of make check-memory
     pgpool2 # peer in make bench-l4
 )
 

@@ -9,36 +9,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib/cluster.sh
+. tests/lib/core_sources.sh
 tc_workdir
 PG_CONFIG=${PG_CONFIG:-$(deploy/find_pg_config.sh)}
 export PG_CONFIG
 pgxs=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test
-major=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 out=$TC_BUILD/check-core
 suites=${CORE_SUITES:-regress isolation}
 mkdir -p "$out"
-
-# The sources of the installed version or, when the archive has only an older one of the branch, of that.
-fetch_sources() {
-    local lists=$out/apt version
-    mkdir -p "$lists/lists/partial" "$lists/archives/partial"
-    cat >"$lists/sources.list" <<LIST
-deb-src http://deb.debian.org/debian bookworm main
-deb-src http://deb.debian.org/debian-security bookworm-security main
-LIST
-    local options=(-q -o "Dir::Etc::SourceList=$lists/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$lists/lists" -o "Dir::Cache=$lists" -o APT::Sandbox::User=root)
-    apt-get "${options[@]}" update
-    for version in $(apt-cache "${options[@]}" showsrc "postgresql-$major" | sed -n 's/^Version: //p' | sort -rV); do
-        if (cd "$out" && apt-get "${options[@]}" --download-only source "postgresql-$major=$version"); then
-            tar -xf "$out/postgresql-${major}_${version%%-*}.orig.tar.bz2" -C "$out"
-            return
-        fi
-    done
-    tc_die "no sources of postgresql-$major could be had: set CORE_SOURCES"
-}
-
-find_sources() { find "$out" -maxdepth 1 -type d -name "postgresql-$major.*" | sort -V | tail -n 1; }
 
 # Modules that the suites load.
 build_modules() {
@@ -119,11 +97,8 @@ compare() {
     done
 }
 
-sources=${CORE_SOURCES:-$(find_sources)}
-if [[ -z $sources ]]; then
-    fetch_sources >"$out/fetch.log" 2>&1 || { tail -n 5 "$out/fetch.log"; tc_die 'the sources could not be fetched'; }
-    sources=$(find_sources)
-fi
+tc_core_sources
+sources=$TC_CORE_SOURCES
 echo "# $sources"
 build_modules
 tests=0 explained=0 unexplained=0

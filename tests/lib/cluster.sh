@@ -7,6 +7,7 @@
 #                               extension built in BUILD (build/pg_extension) added; none when TC_NO_PRELOAD=1
 #   tc_pg_start NAME [k=v ...]  makes (the first time) and starts a cluster, on a unix socket in $TC_WORK/NAME only;
 #                               the settings are appended to its postgresql.conf; then tc_use NAME
+#                               TC_PG_WRAPPER="valgrind ..." runs the servers
 #   tc_pg_stop NAME [fast|immediate|smart|kill];  tc_pg_restart NAME [mode]
 #   tc_use NAME                 points TC_PGHOST, TC_PGPORT, TC_PGUSER, TC_PGDATABASE and TC_CLOCK at a cluster
 #   tc_psql NAME ARGS...        psql there, without psqlrc, stopping at the first error
@@ -85,7 +86,7 @@ tc_cleanup() {
     for pid in "${TC_CHILDREN[@]}"; do tc_end_process "$pid" TERM 10; done
     for name in "${!TC_PIDS[@]}"; do tc_stop_server "$name" INT; done
     tc_kill_strays
-    if ((status != 0)) && [[ -n ${TC_KEEP_LOGS:-} ]]; then
+    if [[ -n ${TC_KEEP_LOGS:-} ]] && ((status != 0 || ${TC_KEEP_ALL_LOGS:-0})); then
         mkdir -p "$TC_KEEP_LOGS"
         for name in "$TC_WORK"/*/server.log; do
             [[ -e $name ]] && cp "$name" "$TC_KEEP_LOGS/$(basename "$0" .sh).$(basename "$(dirname "$name")").log"
@@ -257,8 +258,10 @@ tc_pg_start() {
     for setting in "$@"; do
         echo "${setting%%=*} = '${setting#*=}'"
     done | tc_as_pg tee -a "$TC_WORK/$name/data/postgresql.conf" >/dev/null
-    tc_spawn "$name" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
-    local deadline=$((SECONDS + 60))
+    local wrapper
+    read -ra wrapper <<<"${TC_PG_WRAPPER:-}"
+    tc_spawn "$name" "${wrapper[@]}" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
+    local deadline=$((SECONDS + (${#wrapper[@]} ? 300 : 60)))
     until "$TC_PGBIN/pg_isready" -q -h "$TC_WORK/$name" -p 5432 -U postgres -d postgres; do
         if ! tc_alive "${TC_PIDS[$name]}" || ((SECONDS > deadline)); then
             tail -n 30 "$TC_WORK/$name/server.log" >&2
