@@ -1,5 +1,8 @@
 // What EXPLAIN says of a cache scan.
+#include <array>
+
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/tag_names.hpp"
 
 extern "C" {
 #include <commands/explain.h>
@@ -43,6 +46,16 @@ void list_relations(List* oids, ExplainState* es) {
     if (texts != NIL) ExplainPropertyList("Cache Relations", texts, es);
 }
 
+// What the answer depends on: of a hit that of its entry, which knows what functions read, too.
+void list_dependencies(const State& state, ExplainState* es) {
+    std::array<Tag, max_entry_tags> room;
+    std::span<const Tag> tags{state.facts->tags, state.facts->tag_count};
+    EntryView entry;
+    if (state.outcome == Outcome::hit && l4_cache::peek(state.key, entry)) tags = entry.tags.copy_to(room);
+    List* texts = tag_names::describe(tags);
+    if (texts != NIL) ExplainPropertyList("Cache Dependencies", texts, es);
+}
+
 }  // namespace
 
 void explain(CustomScanState* node, List* /*ancestors*/, ExplainState* es) {
@@ -57,7 +70,9 @@ void explain(CustomScanState* node, List* /*ancestors*/, ExplainState* es) {
     }
     if (state.outcome == Outcome::refused) return;
     ExplainPropertyInteger("Cache Tags", nullptr, state.facts->tag_count, es);
-    if (es->verbose) list_relations(node->ss.ps.state->es_plannedstmt->relationOids, es);
+    if (!es->verbose) return;
+    list_relations(node->ss.ps.state->es_plannedstmt->relationOids, es);
+    list_dependencies(state, es);
 }
 
 }  // namespace tiercache::cache_scan

@@ -133,6 +133,7 @@ void publish(State& state) {
     // The scan may end while workers run for it; then its end does this.
     if (!state.is_filled || IsInParallelMode()) return;
     state.is_filled = false;
+    l4_cache::note_cost(state.node.ss.ps.plan->total_cost, cost_of(state));
     pause_point(PausePoint::fill_computed);
     state.is_stored = store(state);
     sharing::end(state.flight, state.is_stored);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg_extension/l4_cache.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
@@ -187,6 +188,7 @@ void run(Fill& fill, DestReceiver* receiver) {
     fill.reasons.raise_if_any();
     in_query(fill, [&fill, receiver] { execute(fill, receiver); });
     note_cost(fill);
+    l4_cache::note_cost(fill.plan->planTree->total_cost, fill.cost_us);
     if (settings::is_broken(settings::Mutant::late_stamp)) fill.stamp = shared::clock_now();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/pause_point.hpp"
@@ -200,6 +201,32 @@ std::span<std::byte> encode(const EntryFields& fields, std::span<const Tag> tags
     const std::size_t size = encode_into(fields, tags, key, payload, {room + offset, bound});
     if (size == 0) pfree(room);
     return size == 0 ? std::span<std::byte>{} : std::span<std::byte>{room + offset, size};
+}
+
+namespace {
+
+constexpr double log_scale = 1000;
+
+}  // namespace
+
+// The geometric mean: one plan whose cost was misjudged by a million counts no more than any other.
+void note_cost(double cost, std::uint32_t us) noexcept {
+    constexpr double least = 1;  // cheaper ones tell of planning only
+    constexpr double most = 1e12;
+    if (!(cost >= least && cost <= most)) return;
+    const double log = std::log2(std::max<double>(us, 1) / cost);
+    count(shared::state().counters.rates_log, static_cast<std::uint64_t>(std::llround(log * log_scale)));
+    count(shared::state().counters.rates);
+}
+
+double expected_us(double cost) noexcept {
+    // With PostgreSQL's own cost constants, on a machine of these days, where nothing is known.
+    constexpr double usual_us_per_unit = 5;
+    L4Counters& counters = shared::state().counters;
+    const std::uint64_t rates = pg_atomic_read_u64(&counters.rates);
+    if (rates == 0) return cost * usual_us_per_unit;
+    const auto sum = static_cast<double>(static_cast<std::int64_t>(pg_atomic_read_u64(&counters.rates_log)));
+    return cost * std::exp2(sum / static_cast<double>(rates) / log_scale);
 }
 
 bool put(std::span<const std::byte> entry) noexcept {

@@ -70,6 +70,11 @@ void date(EntryFields& fields, const Key& key, Moment computed, std::uint32_t tt
                                           const Key& key, std::span<const std::byte> payload,
                                           std::size_t offset);
 
+// A query was run that the planner gave `cost` units, and it took `us`.
+void note_cost(double cost, std::uint32_t us) noexcept;
+// What a query of so many units will take, as far as those before it tell; in microseconds.
+[[nodiscard]] double expected_us(double cost) noexcept;
+
 // Stores an encoded entry; false when L4 is off or has no room for it.
 bool put(std::span<const std::byte> entry) noexcept;
 

@@ -145,13 +145,18 @@ void clear_counts(Slot& slot) noexcept {
     return true;
 }
 
+[[nodiscard]] std::uint64_t key_of(std::uint64_t query_id) noexcept {
+    const std::uint64_t name[] = {query_id, std::uint64_t{MyDatabaseId} << 32 | GetUserId()};
+    return hash_bytes(std::as_bytes(std::span(name))) | 1U;
+}
+
+[[nodiscard]] Slot& slot_at(std::uint64_t key, int probe) noexcept {
+    return all[(key / slots + static_cast<std::uint64_t>(probe)) % slots];
+}
+
 [[nodiscard]] Slot* slot_of(const QueryDesc* query) noexcept {
-    const std::uint64_t name[] = {static_cast<std::uint64_t>(query->plannedstmt->queryId),
-                                  std::uint64_t{MyDatabaseId} << 32 | GetUserId()};
-    const std::uint64_t key = hash_bytes(std::as_bytes(std::span(name))) | 1U;
-    const auto at = [key](int probe) -> Slot& {
-        return all[(key / slots + static_cast<std::uint64_t>(probe)) % slots];
-    };
+    const std::uint64_t key = key_of(static_cast<std::uint64_t>(query->plannedstmt->queryId));
+    const auto at = [key](int probe) -> Slot& { return slot_at(key, probe); };
     for (int i = 0; i < probes; ++i) {
         const uint64 seen = pg_atomic_read_u64(&at(i).key);
         if (seen == key) return &at(i);
@@ -227,6 +232,20 @@ void finish(QueryDesc* query) {
 
 int slot_count() noexcept { return all != nullptr ? slots : 0; }
 Slot& slot(int number) noexcept { return all[number]; }
+
+std::optional<double> mean_run_us(std::uint64_t query_id) noexcept {
+    if (all == nullptr || query_id == 0) return std::nullopt;
+    const std::uint64_t key = key_of(query_id);
+    for (int i = 0; i < probes; ++i) {
+        Slot& slot = slot_at(key, i);
+        if (pg_atomic_read_u64(&slot.key) != key) continue;
+        const std::uint64_t calls = pg_atomic_read_u64(&slot.calls);
+        const std::uint64_t hits = pg_atomic_read_u64(&slot.hits);
+        if (calls <= hits) return std::nullopt;
+        return static_cast<double>(pg_atomic_read_u64(&slot.run_us)) / static_cast<double>(calls - hits);
+    }
+    return std::nullopt;
+}
 
 void reset() noexcept {
     for (int i = 0; i < slot_count(); ++i) {

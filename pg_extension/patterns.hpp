@@ -6,6 +6,8 @@
 // numbers for people. Nothing is done, and no memory taken, while tiercache.track_patterns is off.
 #pragma once
 
+#include <optional>
+
 #include "pg_extension/pg.hpp"
 
 namespace tiercache::patterns {
@@ -40,6 +42,10 @@ struct Slot {
 // All slots; 0 of them while patterns are not tracked.
 [[nodiscard]] int slot_count() noexcept;
 [[nodiscard]] Slot& slot(int number) noexcept;
+
+// What a call of this query id took on average, of those that were no hits, by this role here, in
+// microseconds; nothing when there was none.
+[[nodiscard]] std::optional<double> mean_run_us(std::uint64_t query_id) noexcept;
 
 void reset() noexcept;
 

@@ -26,6 +26,10 @@ struct L4Counters {
     pg_atomic_uint64 stale_hits;         // hits that a max_staleness allowed
     pg_atomic_uint64 shared_waits;       // for the same query of another session
     pg_atomic_uint64 shared_hits;        // of them, served from its result
+    // Microseconds a unit of the planner's cost, of queries that were run to be stored: the sum of logarithms
+    // (base 2, in thousandths, two's complement) and their number.
+    pg_atomic_uint64 rates_log;
+    pg_atomic_uint64 rates;
 };
 
 struct InDoubtList;

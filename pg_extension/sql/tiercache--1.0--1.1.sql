@@ -95,24 +95,39 @@ CREATE FUNCTION tiercache.list_dependencies(
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'tiercache_list_dependencies' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 
+CREATE FUNCTION tiercache.list_tag_names(OUT tag bigint, OUT kind text, OUT name text, OUT relation oid)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'tiercache_list_tag_names' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+
 CREATE VIEW tiercache.dependencies AS
-    SELECT d.datname AS database, r.rolname AS role, e.sql, e.format, e.tag, c.oid::pg_catalog.regclass AS relation
+    SELECT d.datname AS database, r.rolname AS role, e.sql, e.format, e.tag, n.relation::pg_catalog.regclass AS relation,
+           n.kind, n.name
     FROM tiercache.list_dependencies() e
     LEFT JOIN pg_catalog.pg_database d ON d.oid = e.database_oid
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = e.role_oid
-    LEFT JOIN pg_catalog.pg_class c ON tiercache.relation_tag(c.oid) = e.tag;
+    LEFT JOIN tiercache.list_tag_names() n ON n.tag = e.tag;
 COMMENT ON VIEW tiercache.dependencies IS
-    'on what each entry depends: relations of this database by name, all else by its tag only';
+    'on what each entry depends: things of this database by kind and name, labels and all else by the tag only';
 GRANT SELECT ON tiercache.dependencies TO PUBLIC;
 
 CREATE VIEW tiercache.tags AS
-    SELECT e.tag, c.oid::pg_catalog.regclass AS relation, e.entries, t.version, t.writers
+    SELECT e.tag, n.relation::pg_catalog.regclass AS relation, n.kind, n.name, e.entries, t.version, t.writers
     FROM (SELECT tag, count(*) AS entries FROM tiercache.list_dependencies() GROUP BY tag) e
     CROSS JOIN LATERAL tiercache.read_tag(e.tag) t
-    LEFT JOIN pg_catalog.pg_class c ON tiercache.relation_tag(c.oid) = e.tag;
+    LEFT JOIN tiercache.list_tag_names() n ON n.tag = e.tag;
 COMMENT ON VIEW tiercache.tags IS
     'what entries depend on: when it last changed, by the clock, and how many transactions are changing it now';
 GRANT SELECT ON tiercache.tags TO PUBLIC;
+
+DROP FUNCTION tiercache.explain(text, text[]);
+CREATE FUNCTION tiercache.explain(
+    sql text, params text[] DEFAULT '{}',
+    OUT cacheable boolean, OUT reason text, OUT bypass text, OUT dependencies text[], OUT cost float8,
+    OUT cached boolean, OUT fresh boolean, OUT stamp bigint,
+    OUT run_ms float8, OUT run_known_from text, OUT hit_ms float8, OUT saves_ms float8)
+    AS 'MODULE_PATHNAME', 'tiercache_explain' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION tiercache.explain(text, text[]) IS
+    'whether a query can be cached, all reasons why not, what it depends on, whether it is cached now, and what a hit saves';
 
 DROP VIEW tiercache.stats;
 DROP FUNCTION tiercache.read_stats();

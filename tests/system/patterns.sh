@@ -10,6 +10,12 @@ sql() { tc_psql main -Atq "$@"; }
 tc_psql main -q -c 'CREATE EXTENSION tiercache' -c 'CREATE TABLE t (k int, v int)' -c 'CREATE TABLE u (k int)' \
     -c 'INSERT INTO t SELECT i, i FROM generate_series(1, 50) i' -c 'SELECT tiercache.reset_patterns()' >/dev/null
 
+rate() { sql -c "SELECT run_known_from, round((run_ms / cost)::numeric, 6) FROM tiercache.explain('SELECT sum(k) FROM t WHERE v > 3')"; }
+tc_is "$(rate)" 'planner|0.005000' 'where nothing was run yet, explain takes a usual rate'
+sql -c "SELECT tiercache.query_json('SELECT count(*) FROM t a, t b, t c')" >/dev/null
+first_rate=$(rate)
+tc_check 'it knows better what a unit of cost takes when a query was run' test "$first_rate" != 'planner|0.005000'
+
 # One pattern for all constants: four questions, the first three of them twice, then once more after a change. Parameters are a part of
 # the question as well.
 cat >"$TC_WORK/calls.sql" <<'SQL'
@@ -55,6 +61,14 @@ tc_is "$(sql -c "SELECT count(*) FROM tiercache.classify(min_calls => 1000)")" 0
 } >"$TC_WORK/cached.sql"
 sql -f "$TC_WORK/cached.sql" >/dev/null
 tc_is "$(sql -c "SELECT calls, hits, mean_ms >= 3 FROM tiercache.patterns WHERE query LIKE 'SELECT /* cached%'")" '5|4|t' 'hits are counted apart'
+
+# explain knows what runs took, of another constant too, until there is an entry that tells.
+saves() { sql -c "SELECT run_known_from, run_ms >= 3, saves_ms > 2.5, abs(run_ms - hit_ms - saves_ms) < 0.001 FROM tiercache.explain('$1')"; }
+tc_is "$(saves 'SELECT /* worth */ slow(k) FROM t WHERE k = 2')" 'pattern|t|t|t' 'explain tells what a hit would save'
+sql -c "SELECT tiercache.query_json('SELECT /* worth */ slow(k) FROM t WHERE k = 2')" >/dev/null
+tc_is "$(saves 'SELECT /* worth */ slow(k) FROM t WHERE k = 2')" 'entry|t|t|t' 'and what it saves'
+
+tc_check 'and learns from transparent ones, too' test "$(rate)" != "$first_rate"
 
 # Roles see their own; databases are apart.
 tc_psql main -q -c 'CREATE ROLE visitor' -c 'GRANT SELECT ON t TO visitor'
