@@ -19,13 +19,14 @@ BEGIN
 END $$;
 
 -- isolationtester asks this function whether a step waits: a paused backend does, and one that waits for another's
--- result. PostgreSQL calls a built-in function
+-- result. (Whoever asks another server waits in the same way; where that is done, nobody waits for results.) PostgreSQL calls a built-in function
 -- by its OID whatever pg_proc says, so the original moves away instead of being replaced.
 ALTER FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(int, int[]) RENAME TO tiercache_core_is_blocked;
 CREATE FUNCTION pg_catalog.pg_isolation_test_session_is_blocked(pid int, others int[]) RETURNS boolean
     LANGUAGE sql STRICT VOLATILE AS
     'SELECT tiercache_test.is_paused($1) OR pg_catalog.tiercache_core_is_blocked($1, $2)
-        OR EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = $1 AND a.wait_event_type = ''Extension'')';
+        OR EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = $1 AND a.wait_event_type = ''Extension'')
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = ''postgres_fdw'')';
 
 -- Hits since this session's last call.
 CREATE FUNCTION tiercache_test.new_hits() RETURNS bigint LANGUAGE plpgsql AS $$
