@@ -64,8 +64,14 @@ std::uint64_t buckets_for(std::uint64_t data_bytes, std::uint64_t item_bytes_mea
     return std::max<std::uint64_t>(2, round_up(slots / slots_per_bucket + 1, 2));
 }
 
+// A 1024th of the segment: what is lost in open blocks and in the one that is being emptied is little then,
+// and a look at all blocks, which each new one takes, short beside filling it. No less than 256 KiB, so that
+// values of that length lie in one piece; but in a small segment no more than a 16th.
 std::uint64_t default_block_bytes(std::uint64_t size_bytes) noexcept {
-    return std::clamp<std::uint64_t>(std::bit_floor(size_bytes / 16), block_bytes_min, block_bytes_max);
+    constexpr std::uint64_t one_piece_bytes = std::uint64_t{256} << 10;
+    const std::uint64_t least = std::min(std::bit_floor(size_bytes / 16), one_piece_bytes);
+    return std::clamp(std::max(std::bit_floor(size_bytes / 1024), least), std::uint64_t{block_bytes_min},
+                      std::uint64_t{block_bytes_max});
 }
 
 // One for each 256 KiB: who computes values at the same time is a matter of the load, and a larger segment is

@@ -30,11 +30,12 @@ namespace tiercache {
 
 struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
-    std::size_t block_bytes = 0;                     // 0: 2 MiB, less in a small segment; a power of two
-    std::size_t item_bytes_mean = 512;               // expected; sizes the index
-    std::uint32_t process_slots = 256;               // how many processes may put() at once
-    std::uint32_t clock_slots = 0;                   // of the local clock, a power of two; 0: it has none
-    mode_t mode = 0600;                              // of the shared-memory object
+    // A power of two from 1 KiB to 2 MiB; longer values lie in parts. 0: by the size, 256 KiB to 2 MiB.
+    std::size_t block_bytes = 0;
+    std::size_t item_bytes_mean = 512;  // expected; sizes the index
+    std::uint32_t process_slots = 256;  // how many processes may put() at once
+    std::uint32_t clock_slots = 0;      // of the local clock, a power of two; 0: it has none
+    mode_t mode = 0600;                 // of the shared-memory object
     // How long create() waits for another process that is making or removing the segment, before it answers
     // busy; 0: not at all. Making a large segment takes seconds.
     std::uint32_t making_wait_ms = 30'000;

@@ -111,7 +111,7 @@ void add_segment(CLI::App& app, Run& run) {
     sub->add_option("--size", create->size, "Of the whole segment, such as 64MiB or 1G")
         ->capture_default_str()
         ->type_name("SIZE");
-    sub->add_option("--block-size", create->block_size, "A power of two; 2 MiB, or less in a small segment")
+    sub->add_option("--block-size", create->block_size, "A power of two up to 2M; 256K to 2M by the size")
         ->type_name("SIZE");
     sub->add_option("--item-size", create->item_size, "Expected mean size of an entry; sizes the index")
         ->type_name("SIZE");

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "shm_cache/item.hpp"
+#include "shm_cache/layout.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace tiercache {
@@ -330,12 +332,18 @@ TEST(SegmentGeometry, AsksForSensibleOptions) {
 }
 
 TEST(SegmentGeometry, BlocksAreScaledToTheSegment) {
-    for (const std::size_t size : {std::size_t{64} << 10, std::size_t{1} << 20, std::size_t{64} << 20}) {
+    struct Size {
+        std::size_t segment_kib;
+        std::size_t block_kib;
+    };
+    for (const auto [segment_kib, block_kib] : {Size{64, 4}, {1024, 64}, {64 << 10, 256}}) {
+        const std::size_t size = segment_kib << 10;
         OwnMemory memory(size);
         SegmentOptions options;
         options.size_bytes = size;
         options.process_slots = 16;
         const Segment segment = Segment::format(memory.span(), options).value();
+        EXPECT_EQ(segment.stats().block_bytes, block_kib << 10) << size;
         const SegmentStats stats = segment.stats();
         EXPECT_EQ(stats.size_bytes, size);
         EXPECT_GE(stats.block_count, 13U);
@@ -344,6 +352,46 @@ TEST(SegmentGeometry, BlocksAreScaledToTheSegment) {
         EXPECT_GE(stats.block_count * stats.block_bytes, size / 4 * 3) << size;
         EXPECT_GE(stats.index_slots * 512, stats.block_count * stats.block_bytes);
     }
+}
+
+// Only planned: so much memory need not be there.
+TEST(SegmentGeometry, ALargeSegmentHasBlocksOfUpTo2MiB) {
+    const auto block_kib = [](std::size_t size_mib) {
+        SegmentOptions options;
+        options.size_bytes = size_mib << 20;
+        return plan_geometry(options, Fit::exact).value().block_bytes >> 10;
+    };
+    EXPECT_EQ(block_kib(512), 512U);
+    EXPECT_EQ(block_kib(1023), 512U);
+    EXPECT_EQ(block_kib(1024), 1024U);
+    EXPECT_EQ(block_kib(2048), 2048U);
+    EXPECT_EQ(block_kib(32 << 10), 2048U);
+}
+
+// Of a segment that is full and in use, what is neither key nor value, beside what is free (bench_l1 has the
+// figure for 256 MiB).
+TEST(SegmentCapacity, OverheadOfAnItemIsSmall) {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{64} << 20;
+    options.item_bytes_mean = 256;
+    OwnMemory memory(options.size_bytes);
+    Segment segment = Segment::format(memory.span(), options).value();
+    const std::vector<std::byte> value(256 - item_header_bytes - sizeof(std::uint64_t));
+    std::uint64_t number = 0;
+    const auto put = [&] {
+        const auto key = std::as_bytes(std::span(&number, 1));
+        ASSERT_TRUE(
+            segment.put_value(hash_key(key), key, {}, {}, value, static_cast<std::uint32_t>(value.size()))
+                .ok());
+        ++number;
+    };
+    while (segment.stats().reclaimed_blocks < 32) {
+        for (int i = 0; i < 4096; ++i) put();
+    }
+    const SegmentStats stats = segment.stats();
+    const std::uint64_t used = stats.size_bytes - stats.free_blocks * stats.block_bytes;
+    const std::uint64_t data = stats.items * (value.size() + sizeof(number));
+    EXPECT_LT(static_cast<double>(used - data) / static_cast<double>(stats.items), 60.0);
 }
 
 TEST(SegmentCapacity, AsManyItemsAsExpectedFitTheIndex) {

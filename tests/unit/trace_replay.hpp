@@ -22,7 +22,7 @@ struct SegmentSize {
     SegmentOptions options;
 };
 
-// A segment whose blocks have room for just that many items, and no more blocks than a segment of 1 GiB has.
+// A segment whose blocks have room for just that many items, and fewer blocks than most segments have.
 inline SegmentSize segment_size_for(std::size_t entries) {
     constexpr std::size_t items_per_block_min = 4;
     constexpr std::size_t blocks_max = 512;
