@@ -125,6 +125,7 @@ void analyze_and_plan(Fill& fill) {
     // Rewriting scribbles on its input.
     Query* analyzed = copyObject(query);
     if (query->commandType == CMD_SELECT) query = rewrite(query);
+    fill.is_ordered = query->sortClause != NIL;
     fill.dependencies.add(roles_tag());
     fill.dependencies.add(definitions_tag());
     fill.dependencies.add_search_path();

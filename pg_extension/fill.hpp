@@ -37,6 +37,7 @@ struct Fill {
     std::uint64_t started_ns = 0;        // on the monotonic clock
     std::uint32_t cost_us = 0;           // of planning and running
     PlanAge plan_age{};
+    bool is_ordered = false;  // an ORDER BY says in which order the rows come
     Reasons reasons;
     Dependencies dependencies;
     PlannedStmt* plan = nullptr;  // nullptr while there are reasons

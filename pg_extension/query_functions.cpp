@@ -16,6 +16,7 @@
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/sharing.hpp"
 #include "pg_extension/tuple_payload.hpp"
+#include "pg_extension/verify.hpp"
 #include "pg_extension/wire_payload.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
@@ -79,9 +80,12 @@ void count_fill(bool published) noexcept {
     count(published ? counters.fills : counters.fills_unpublished);
 }
 
+[[nodiscard]] FillRequest request_of(const Question& question, PayloadFormat format) {
+    return {text_to_cstring(question.sql), format, {question.arguments.texts, question.arguments.count}};
+}
+
 [[nodiscard]] Fill* fill_of(const Question& question, PayloadFormat format) {
-    Fill* fill = new_fill(
-        {text_to_cstring(question.sql), format, {question.arguments.texts, question.arguments.count}});
+    Fill* fill = new_fill(request_of(question, format));
     for (const Tag label : question.options.label_tags()) fill->dependencies.add(label);
     return fill;
 }
@@ -104,6 +108,13 @@ void count_fill(bool published) noexcept {
     return published;
 }
 
+// The payload of a hit, decompressed: is it what tiercache.verify would have?
+[[nodiscard]] bool is_verified(const Question& question, const EntryView& entry,
+                               std::span<const std::byte> payload, TupleDesc columns = nullptr) {
+    return settings::verify == static_cast<int>(settings::Verify::off) ||
+           verify::agrees(request_of(question, entry.fields.format), entry, payload, columns);
+}
+
 // Looks the entry up by `find`, which says whether it was there. When it was not, the query has to be run:
 // then `flight` is set, if others may wait for its result.
 template <class F>
@@ -121,11 +132,11 @@ template <class F>
 
 // ---- query_json ----
 
-[[nodiscard]] bool find_json(const l4_cache::Key& key, const l4_cache::Demand& demand, Datum& json) {
+[[nodiscard]] bool find_json(const l4_cache::Key& key, const Question& question, Datum& json) {
     EntryView entry;
-    if (!l4_cache::find(key, entry, demand)) return false;
+    if (!l4_cache::find(key, entry, question.options.demand)) return false;
     std::byte* room = l4_cache::read_payload_at(entry, VARHDRSZ);
-    if (room == nullptr) return false;
+    if (room == nullptr || !is_verified(question, entry, {room + VARHDRSZ, entry.raw_length})) return false;
     SET_VARSIZE(room, VARHDRSZ + entry.raw_length);
     json = PointerGetDatum(room);
     return true;
@@ -150,7 +161,7 @@ template <class F>
     const l4_cache::Key key = key_of(PayloadFormat::json, question.sql, question.arguments);
     sharing::Flight* flight = nullptr;
     Datum json{0};
-    if (look_up(key, flight, [&] { return find_json(key, question.options.demand, json); })) return json;
+    if (look_up(key, flight, [&] { return find_json(key, question, json); })) return json;
     return fill_json(key, question, flight);
 }
 
@@ -179,12 +190,13 @@ template <class F>
     return store;
 }
 
-[[nodiscard]] bool replay_entry(const l4_cache::Key& key, const l4_cache::Demand& demand, TupleDesc expected,
+[[nodiscard]] bool replay_entry(const l4_cache::Key& key, const Question& question, TupleDesc expected,
                                 Tuplestorestate* rows) {
     EntryView entry;
-    if (!l4_cache::find(key, entry, demand)) return false;
+    if (!l4_cache::find(key, entry, question.options.demand)) return false;
     const std::byte* payload = l4_cache::read_payload_at(entry, 0);
-    if (payload == nullptr) return false;
+    if (payload == nullptr || !is_verified(question, entry, {payload, entry.raw_length}, expected))
+        return false;
     if (tuple_payload::replay({payload, entry.raw_length}, expected, rows)) return true;
     tuplestore_clear(rows);
     return false;
@@ -214,9 +226,7 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
     const l4_cache::Key key = key_of(PayloadFormat::pg_tuples, question.sql, question.arguments);
     Tuplestorestate* rows = new_store(result);
     sharing::Flight* flight = nullptr;
-    const auto replay = [&] {
-        return replay_entry(key, question.options.demand, result->expectedDesc, rows);
-    };
+    const auto replay = [&] { return replay_entry(key, question, result->expectedDesc, rows); };
     if (!look_up(key, flight, replay)) fill_rows(key, question, flight, result->expectedDesc, rows);
     result->setResult = rows;
     return Datum{0};
@@ -260,11 +270,18 @@ Datum query(FunctionCallInfo fcinfo, const Question& question) {
     return in_transit(entry, fields.lifetime);
 }
 
+[[nodiscard]] bool find_entry(const l4_cache::Key& key, const Question& question, EntryView& entry) {
+    if (!l4_cache::find(key, entry, question.options.demand)) return false;
+    if (settings::verify == static_cast<int>(settings::Verify::off)) return true;
+    const std::byte* payload = l4_cache::read_payload_at(entry, 0);
+    return payload != nullptr && is_verified(question, entry, {payload, entry.raw_length});
+}
+
 [[nodiscard]] Datum fetch(const Question& question) {
     const l4_cache::Key key = key_of_fetch(question.sql, question.arguments);
     sharing::Flight* flight = nullptr;
     EntryView found;
-    if (look_up(key, flight, [&] { return l4_cache::find(key, found, question.options.demand); })) {
+    if (look_up(key, flight, [&] { return find_entry(key, question, found); })) {
         return fetched_entry(found);
     }
     return fill_entry(key, question, flight);

@@ -134,10 +134,10 @@ void define() {
                              "SELECT that can be cached and costs tiercache.min_cost.",
                              &mode, static_cast<int>(Mode::off), mode_names, PGC_USERSET, 0, nullptr,
                              on_mode_change, nullptr);
-    DefineCustomEnumVariable(
-        "tiercache.verify", "Runs the query at each transparent hit too, and compares the answers.",
-        "For tests: a hit costs more than the query then.", &verify, static_cast<int>(Verify::off),
-        verify_names, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable("tiercache.verify", "Runs the query at each hit too, and compares the answers.",
+                             "For tests: a hit costs more than the query then.", &verify,
+                             static_cast<int>(Verify::off), verify_names, PGC_USERSET, 0, nullptr, nullptr,
+                             nullptr);
 #ifdef TIERCACHE_PAUSE_POINTS
     DefineCustomEnumVariable("tiercache.mutant", "Breaks the freshness rule, for tests of the tests.",
                              nullptr, &mutant, static_cast<int>(Mutant::none), mutant_names, PGC_SUSET, 0,

@@ -96,6 +96,18 @@ wait "$session"
 tc_is "$(paste -sd' ' "$TC_WORK/session.out")" '1 day 02:00:00 1 day 02:00:00 1 day 02:00:00 [{"v":"1 day 02:00:00"}]' \
     'a session that was there before keeps its own'
 
+# tiercache.mode is one of them.
+shown() { sql -d "$1" -U "$2" -c 'SHOW tiercache.mode' -c 'SHOW tiercache.min_cost' | paste -sd' '; }
+sql -c 'ALTER DATABASE one SET tiercache.mode = auto' -c 'ALTER ROLE visitor SET tiercache.min_cost = 100' \
+    -c 'ALTER ROLE visitor IN DATABASE three SET tiercache.mode = auto'
+tc_is "$(shown one postgres), $(shown one visitor), $(shown three postgres), $(shown three visitor)" \
+    'auto 0, auto 100, off 0, auto 100' 'tiercache.mode of a database, of a role, of a role in a database'
+before=$(counter hits)
+sql -d one -c 'SELECT v + 1 FROM t' -c 'SELECT v + 1 FROM t' >/dev/null
+sql -d one -U visitor -c 'SELECT v + 1 FROM t' -c 'SELECT v + 1 FROM t' >/dev/null
+tc_is $(($(counter hits) - before)) 1 'which caches, and what is cheap for one role is not for the other'
+sql -c 'ALTER DATABASE one RESET ALL' -c 'ALTER ROLE visitor RESET ALL' -c 'ALTER ROLE visitor IN DATABASE three RESET ALL'
+
 # ---- reset of a part ----
 
 # left: how many entries there are of each database and role, of those two queries.
