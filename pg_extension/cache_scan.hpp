@@ -22,7 +22,7 @@ extern "C" {
 
 namespace tiercache::cache_scan {
 
-// What planning found out; kept in the node, and copied with it.
+// What planning found out; kept in the node, and copied with it. What it points to lives as long as the plan.
 struct Facts {
     PlanAge plan_age;
     std::uint32_t plan_us;      // what planning cost

@@ -38,7 +38,7 @@ namespace {
 // Of an answer that is old already nobody gets anything, and it would take the place of a newer one.
 [[nodiscard]] bool is_dead(const State& state) noexcept {
     const ClockTable clock = shared::clock();
-    const Verdict verdict = clock.check_unleased(state.nested.tags(), state.stamp, clock.epoch());
+    const Verdict verdict = clock.check_unleased(state.nested->tags(), state.stamp, clock.epoch());
     return verdict != Verdict::fresh && verdict != Verdict::being_written;
 }
 
@@ -50,7 +50,7 @@ namespace {
 }
 
 [[nodiscard]] bool may_keep(State& state) {
-    Dependencies& all = state.nested;
+    Dependencies& all = *state.nested;
     for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
     all.add_foreign_tables(state.node.ss.ps.state->es_plannedstmt);
     return !all.overflow() && !all.untracked() && bypass_reason() == nullptr &&
@@ -61,14 +61,14 @@ namespace {
     if (!is_worth_storing(state) || !may_keep(state) || is_dead(state)) return false;
     const ClassSettings data_class = classes::of_session();
     EntryFields fields;
-    l4_cache::date(fields, state.key, {state.stamp, state.started_ns}, data_class.ttl_ms, state.nested);
+    l4_cache::date(fields, state.key, {state.stamp, state.started_ns}, data_class.ttl_ms, *state.nested);
     fields.epoch = shared::clock().epoch();
     fields.format = PayloadFormat::pg_tuples;
     fields.data_class = data_class.data_class;
     fields.fill_cost_us = cost_of(state);
     const std::span<const std::byte> payload =
         std::as_bytes(std::span(state.copy.payload.data, static_cast<std::size_t>(state.copy.payload.len)));
-    const std::span<std::byte> entry = l4_cache::encode(fields, state.nested.tags(), state.key, payload, 0);
+    const std::span<std::byte> entry = l4_cache::encode(fields, state.nested->tags(), state.key, payload, 0);
     if (entry.empty()) return false;
     const bool stored = l4_cache::put(entry);
     pfree(entry.data());
@@ -116,16 +116,16 @@ TupleTableSlot* next_of_child(State& state) {
     if (state.late_query != nullptr) return next_of_late(state);
     if (!state.is_filling || !state.facts->calls_user_functions) return ExecProcNode(child);
     TupleTableSlot* slot = nullptr;
-    state.nested.begin();
+    state.nested->begin();
     PG_TRY();
     { slot = ExecProcNode(child); }
     PG_CATCH();
     {
-        state.nested.end();
+        state.nested->end();
         PG_RE_THROW();
     }
     PG_END_TRY();
-    state.nested.end();
+    state.nested->end();
     return slot;
 }
 

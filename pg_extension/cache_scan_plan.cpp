@@ -51,7 +51,10 @@ enum Item : int { item_note, item_text, item_reason, item_digest, item_parameter
                     facts.reads_ahead,
                     facts.is_ordered,
                     facts.refusal != nullptr};
-    const auto string = [](const char* text) { return makeString(pstrdup(text != nullptr ? text : "")); };
+    static char none[] = "";
+    const auto string = [](const char* text) {
+        return makeString(text != nullptr ? const_cast<char*>(text) : none);
+    };
     return list_make5(make_bytes(&note, sizeof(note), facts.tags, facts.tag_count * sizeof(Tag)),
                       string(facts.text), string(facts.refusal), string(facts.digest),
                       list_copy(facts.parameters));
@@ -59,22 +62,40 @@ enum Item : int { item_note, item_text, item_reason, item_digest, item_parameter
 
 const CustomScanMethods methods = {"Tiercache", create_state};
 
-// The child's columns, once as the node's own rows and once as what they are made of.
-void describe_columns(CustomScan* scan, List* columns) {
+struct ColumnType {
+    Oid type;
+    std::int32_t modifier;
+    Oid collation;
+};
+
+[[nodiscard]] ColumnType type_of(const TargetEntry* column) {
+    const auto* node = reinterpret_cast<const Node*>(column->expr);
+    return {exprType(node), exprTypmod(node), exprCollation(node)};
+}
+
+[[nodiscard]] Expr* make_variable(int relation, const TargetEntry* column, const ColumnType& type) {
+    return reinterpret_cast<Expr*>(
+        makeVar(relation, column->resno, type.type, type.modifier, type.collation, 0));
+}
+
+void add_column(List*& columns, TargetEntry* column, Expr* expression) {
+    TargetEntry* own = flatCopyTargetEntry(column);
+    own->expr = expression;
+    columns = lappend(columns, own);
+}
+
+// The child's columns, once as the node's own rows and once as what they are made of. Without a child there
+// is nothing that they could be shown as parts of.
+void describe_columns(CustomScan* scan, List* columns, bool has_child) {
     ListCell* cell = nullptr;
     foreach (cell, columns) {
         auto* column = static_cast<TargetEntry*>(lfirst(cell));
-        auto* node = reinterpret_cast<Node*>(column->expr);
-        const auto variable = [&](int relation) {
-            return reinterpret_cast<Expr*>(
-                makeVar(relation, column->resno, exprType(node), exprTypmod(node), exprCollation(node), 0));
-        };
-        TargetEntry* own = flatCopyTargetEntry(column);
-        own->expr = variable(INDEX_VAR);
-        scan->scan.plan.targetlist = lappend(scan->scan.plan.targetlist, own);
-        TargetEntry* from_child = flatCopyTargetEntry(column);
-        from_child->expr = variable(OUTER_VAR);
-        scan->custom_scan_tlist = lappend(scan->custom_scan_tlist, from_child);
+        const ColumnType type = type_of(column);
+        add_column(scan->scan.plan.targetlist, column, make_variable(INDEX_VAR, column, type));
+        add_column(scan->custom_scan_tlist, column,
+                   has_child
+                       ? make_variable(OUTER_VAR, column, type)
+                       : reinterpret_cast<Expr*>(makeNullConst(type.type, type.modifier, type.collation)));
     }
 }
 
@@ -92,7 +113,7 @@ void put_on_top(PlannedStmt* plan, const Facts& facts) {
     own.extParam = bms_copy(child->extParam);
     own.allParam = bms_copy(child->allParam);
     own.lefttree = child;
-    describe_columns(scan, child->targetlist);
+    describe_columns(scan, child->targetlist, true);
     scan->flags = ExecSupportsBackwardScan(child) ? CUSTOMPATH_SUPPORT_BACKWARD_SCAN : 0;
     scan->custom_private = note_facts(facts);
     scan->methods = &methods;
@@ -101,33 +122,37 @@ void put_on_top(PlannedStmt* plan, const Facts& facts) {
 
 namespace {
 
-// Every table and view that the query names, in whatever part of it: PostgreSQL checks the rights to them.
-bool collect_relations(Node* node, void* plan) {
+void collect_relations(PlannedStmt* plan, Query* query);
+
+bool collect_of_subqueries(Node* node, void* plan) {
     if (node == nullptr) return false;
-    if (!IsA(node, Query)) return pg::walk_expression(node, collect_relations, plan);
-    auto* query = reinterpret_cast<Query*>(node);
+    if (!IsA(node, Query)) return pg::walk_expression(node, collect_of_subqueries, plan);
+    collect_relations(static_cast<PlannedStmt*>(plan), reinterpret_cast<Query*>(node));
+    return false;
+}
+
+// Every table and view that the query names, in whatever part of it: PostgreSQL checks the rights to them.
+// Expressions have some only where there are sublinks: the planner relies on that, too.
+void collect_relations(PlannedStmt* plan, Query* query) {
+    check_stack_depth();
     ListCell* cell = nullptr;
     foreach (cell, query->rtable) {
         auto* entry = static_cast<RangeTblEntry*>(lfirst(cell));
-        if (pg::names_relation(entry)) pg::add_relation(static_cast<PlannedStmt*>(plan), query, entry);
+        if (pg::names_relation(entry)) pg::add_relation(plan, query, entry);
     }
-    return pg::walk_query(query, collect_relations, plan, QTW_IGNORE_JOINALIASES);
-}
-
-// There is no plan that the columns could be shown as parts of.
-void hide_columns(CustomScan* scan) {
-    ListCell* cell = nullptr;
-    foreach (cell, scan->custom_scan_tlist) {
-        auto* column = static_cast<TargetEntry*>(lfirst(cell));
-        const auto* variable = reinterpret_cast<const Var*>(column->expr);
-        column->expr = reinterpret_cast<Expr*>(
-            makeNullConst(variable->vartype, variable->vartypmod, variable->varcollid));
+    if (query->hasSubLinks) {
+        (void)pg::walk_query(query, collect_of_subqueries, plan, QTW_IGNORE_JOINALIASES);
+        return;
+    }
+    foreach (cell, query->rtable) {
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        if (entry->subquery != nullptr) collect_relations(plan, entry->subquery);
+    }
+    foreach (cell, query->cteList) {
+        const auto* cte = static_cast<const CommonTableExpr*>(lfirst(cell));
+        collect_relations(plan, castNode(Query, cte->ctequery));
     }
 }
-
-}  // namespace
-
-namespace {
 
 // The node, its number and its entry lie in one memory context: who comes with both has the entry, too. A
 // copy of the node has the number but is another one; a new node in its place has another number.
@@ -147,8 +172,7 @@ const Ready* ready_of(const CustomScan* scan, const Facts& facts) noexcept {
 PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
                             const EntryView& entry) {
     CustomScan* scan = makeNode(CustomScan);
-    describe_columns(scan, query->targetList);
-    hide_columns(scan);
+    describe_columns(scan, query->targetList, false);
     scan->scan.plan.plan_node_id = -1;
     Facts with_number = facts;
     with_number.ready = last_ready.number + 1;
@@ -162,7 +186,7 @@ PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Ke
     plan->stmt_location = query->stmt_location;
     plan->stmt_len = query->stmt_len;
     plan->planTree = &scan->scan.plan;
-    (void)collect_relations(reinterpret_cast<Node*>(query), plan);
+    collect_relations(plan, query);
     return plan;
 }
 

@@ -127,6 +127,7 @@ void start_filling(State& state) {
         std::min(static_cast<Size>(settings::max_entry_size_kb) * 1024, static_cast<Size>(MaxAllocSize) / 2);
     tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
+    state.nested = new (palloc(sizeof(Dependencies))) Dependencies();
     state.is_filling = state.copy.complete;
     if (state.is_filling) state.flight = sharing::lead(state.key.hash);
     if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
@@ -304,7 +305,7 @@ bool is_hit(const PlanState* state) noexcept {
 }
 
 Node* create_state(CustomScan* /*scan*/) {
-    auto* state = new (palloc0(sizeof(State))) State();
+    auto* state = new (palloc(sizeof(State))) State();
     NodeSetTag(state, T_CustomScanState);
     state->node.methods = &methods;
     return reinterpret_cast<Node*>(state);

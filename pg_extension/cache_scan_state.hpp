@@ -50,7 +50,7 @@ struct State {
     bool must_verify;         // a hit that has still to be compared
     tuple_payload::Copy copy;
     MemoryContext row_context;
-    Dependencies nested;  // of queries that functions run
+    Dependencies* nested;  // of queries that functions run, of a copy
 };
 
 [[nodiscard]] Node* create_state(CustomScan* scan);

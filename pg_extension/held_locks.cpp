@@ -99,7 +99,8 @@ bool may_hold_writing_lock() noexcept {
 #if PG_VERSION_NUM >= 160000
         if (!dlist_is_empty(&MyProc->myProcLocks[partition])) return true;
 #else
-        if (!SHMQueueEmpty(&MyProc->myProcLocks[partition])) return true;
+        const SHM_QUEUE& held = MyProc->myProcLocks[partition];
+        if (held.prev != &held) return true;  // as SHMQueueEmpty(), without a call
 #endif
     }
     return false;

@@ -17,6 +17,7 @@ struct Refusal {
 constexpr std::size_t slots = 256;
 constexpr std::uint64_t valid_ns = 1'000'000'000;
 std::array<Refusal, slots> refusals;
+std::uint64_t last_until_ns = 0;  // of the youngest
 
 }  // namespace
 
@@ -27,11 +28,16 @@ std::uint64_t hash_of(std::string_view source, int location,
     return XXH3_64bits_withSeed(source.data(), source.size(), session);
 }
 
+bool any() noexcept { return monotonic_coarse_ns() < last_until_ns; }
+
 bool contains(std::uint64_t hash) noexcept {
     const Refusal& refusal = refusals[hash % slots];
     return refusal.hash == hash && monotonic_coarse_ns() < refusal.until_ns;
 }
 
-void add(std::uint64_t hash) noexcept { refusals[hash % slots] = {hash, monotonic_coarse_ns() + valid_ns}; }
+void add(std::uint64_t hash) noexcept {
+    last_until_ns = monotonic_coarse_ns() + valid_ns;
+    refusals[hash % slots] = {hash, last_until_ns};
+}
 
 }  // namespace tiercache::refusals

@@ -9,7 +9,9 @@
 
 namespace tiercache::refusals {
 
-// All of this process. Of a text in the session as its key says it is.
+// All of this process. Is there any? Else no hash is needed to look one up.
+[[nodiscard]] bool any() noexcept;
+// Of a text in the session as its key says it is.
 [[nodiscard]] std::uint64_t hash_of(std::string_view source, int location,
                                     std::span<const std::byte> session_key) noexcept;
 [[nodiscard]] bool contains(std::uint64_t hash) noexcept;

@@ -48,9 +48,11 @@ constexpr const char* setting_names[] = {
 };
 constexpr int setting_count = static_cast<int>(std::size(setting_names));
 
-// A setting, and the value that the digest was made of.
+// A setting, and the value that the digest was made of. Every look-up compares them all.
 struct Setting {
-    config_generic* description;
+    const char* name;
+    const void* variable;
+    config_type type;
     std::uint64_t scalar;
     char* text;  // of a string setting; malloc'ed
 };
@@ -63,41 +65,67 @@ struct SessionKey {
 };
 static_assert(sizeof(SessionKey) == session_key_bytes);
 
-bool settings_found = false;
 Setting settings[setting_count];
+int settings_found = 0;  // not every server version has every setting
 pg::SearchPath* search_path = nullptr;
 MemoryContext search_path_context = nullptr;
 std::uint64_t temp_generation = 0;
 bool key_valid = false;
 SessionKey key;
 
-void find_settings() {
-    if (settings_found) return;
-    for (int i = 0; i < setting_count; ++i) {
-        // Not every server version has every setting.
-        settings[i] = {pg::find_setting(setting_names[i]), 0, nullptr};
+[[nodiscard]] const void* variable_of(const config_generic* description) noexcept {
+    switch (description->vartype) {
+        case PGC_BOOL:
+            return reinterpret_cast<const config_bool*>(description)->variable;
+        case PGC_INT:
+            return reinterpret_cast<const config_int*>(description)->variable;
+        case PGC_ENUM:
+            return reinterpret_cast<const config_enum*>(description)->variable;
+        case PGC_REAL:
+            return reinterpret_cast<const config_real*>(description)->variable;
+        case PGC_STRING:
+            return reinterpret_cast<const config_string*>(description)->variable;
     }
-    settings_found = true;
+    return nullptr;
 }
 
-[[nodiscard]] const char* string_value(const config_generic* description) noexcept {
-    const char* text = *reinterpret_cast<const config_string*>(description)->variable;
+// The settings are all built in: their variables stay where they are.
+void find_settings() {
+    if (settings_found > 0) return;
+    int found = 0;
+    for (const char* name : setting_names) {
+        const config_generic* description = pg::find_setting(name);
+        if (description == nullptr) continue;
+        settings[found++] = {name, variable_of(description), description->vartype, 0, nullptr};
+    }
+    settings_found = found;
+}
+
+[[nodiscard]] std::span<Setting> all_settings() noexcept {
+    return {settings, static_cast<std::size_t>(settings_found)};
+}
+
+[[nodiscard]] const char* string_value(const Setting& setting) noexcept {
+    const char* text = *static_cast<char* const*>(setting.variable);
     return text != nullptr ? text : "";
 }
 
-[[nodiscard]] std::uint64_t scalar_value(const config_generic* description) noexcept {
-    switch (description->vartype) {
+template <class T>
+[[nodiscard]] std::uint64_t word_of(const void* variable) noexcept {
+    T value;
+    std::memcpy(&value, variable, sizeof(value));
+    return static_cast<std::uint64_t>(value);
+}
+
+[[nodiscard]] std::uint64_t scalar_value(const Setting& setting) noexcept {
+    switch (setting.type) {
         case PGC_BOOL:
-            return static_cast<std::uint64_t>(*reinterpret_cast<const config_bool*>(description)->variable);
+            return word_of<bool>(setting.variable);
         case PGC_INT:
-            return static_cast<std::uint64_t>(*reinterpret_cast<const config_int*>(description)->variable);
         case PGC_ENUM:
-            return static_cast<std::uint64_t>(*reinterpret_cast<const config_enum*>(description)->variable);
-        case PGC_REAL: {
-            std::uint64_t bits = 0;
-            std::memcpy(&bits, reinterpret_cast<const config_real*>(description)->variable, sizeof(bits));
-            return bits;
-        }
+            return word_of<int>(setting.variable);
+        case PGC_REAL:
+            return word_of<std::uint64_t>(setting.variable);
         case PGC_STRING:
             break;
     }
@@ -105,13 +133,10 @@ void find_settings() {
 }
 
 [[nodiscard]] bool settings_unchanged() noexcept {
-    for (const Setting& s : settings) {
-        if (s.description == nullptr) continue;
-        if (s.description->vartype == PGC_STRING) {
-            if (std::strcmp(s.text, string_value(s.description)) != 0) return false;
-        } else if (s.scalar != scalar_value(s.description)) {
-            return false;
-        }
+    for (const Setting& s : all_settings()) {
+        const bool same =
+            s.type == PGC_STRING ? std::strcmp(s.text, string_value(s)) == 0 : s.scalar == scalar_value(s);
+        if (!same) return false;
     }
     return true;
 }
@@ -122,15 +147,14 @@ void find_settings() {
 }
 
 void remember_settings() {
-    for (Setting& s : settings) {
-        if (s.description == nullptr) continue;
-        if (s.description->vartype == PGC_STRING) {
-            char* copy = strdup(string_value(s.description));
+    for (Setting& s : all_settings()) {
+        if (s.type == PGC_STRING) {
+            char* copy = strdup(string_value(s));
             if (copy == nullptr) raise_out_of_memory();
             free(s.text);
             s.text = copy;
         } else {
-            s.scalar = scalar_value(s.description);
+            s.scalar = scalar_value(s);
         }
     }
 }
@@ -160,11 +184,9 @@ struct Digest {
 };
 
 void add_settings(Digest& digest) {
-    for (int i = 0; i < setting_count; ++i) {
-        const Setting& s = settings[i];
-        if (s.description == nullptr) continue;
-        digest.add_text(setting_names[i]);
-        if (s.description->vartype == PGC_STRING) {
+    for (const Setting& s : all_settings()) {
+        digest.add_text(s.name);
+        if (s.type == PGC_STRING) {
             digest.add_text(s.text);
         } else {
             digest.add_value(s.scalar);

@@ -170,7 +170,7 @@ void put_on_top(const Candidate& candidate, PlannedStmt* plan) {
         facts.tag_count = static_cast<std::uint32_t>(candidate.dependencies.tags().size());
         facts.tags = candidate.dependencies.tags().data();
         facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
-        facts.digest = candidate.digest.text;
+        facts.digest = pstrdup(candidate.digest.text);
         facts.parameters = numbers_of(candidate.digest.parameters);
     }
     cache_scan::put_on_top(plan, facts);
@@ -221,6 +221,11 @@ namespace {
            Verdict::fresh;
 }
 
+[[nodiscard]] std::uint64_t refusal_hash(const Query* query, const char* source) {
+    return source != nullptr ? refusals::hash_of(source, query->stmt_location, session_key())
+                             : std::uint64_t{0};
+}
+
 // The plan of a query that needs none, since its answer is there; else nullptr. The entry is the proof that
 // the query can be cached: its key says all that was examined then, and its tags tell when that changed.
 [[nodiscard]] PlannedStmt* leave_out(Candidate& candidate, Query* query, const char* source,
@@ -239,6 +244,7 @@ namespace {
     l4_cache::Key key;
     EntryView entry;
     if (!has_entry(facts, parameters, key, entry)) return nullptr;
+    facts.digest = pstrdup(facts.digest);
     return cache_scan::make_childless(query, facts, key, entry);
 }
 
@@ -257,9 +263,9 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
         pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
         return planner(query, source, cursor_options, parameters);
     }
-    const std::uint64_t hash =
-        source != nullptr ? refusals::hash_of(source, query->stmt_location, session_key()) : std::uint64_t{0};
-    if (!explained && refusals::contains(hash)) return planner(query, source, cursor_options, parameters);
+    if (!explained && refusals::any() && refusals::contains(refusal_hash(query, source))) {
+        return planner(query, source, cursor_options, parameters);
+    }
     Candidate candidate{};
     candidate.started_ns = monotonic_ns();
     candidate.age = plan_age_now();
@@ -273,7 +279,7 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
         }
     }
     examine(candidate, query, source, cursor_options, explained);
-    if (candidate.reasons.any()) refusals::add(hash);
+    if (candidate.reasons.any()) refusals::add(refusal_hash(query, source));
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
     examine_plan(candidate, plan);
     // EXPLAIN says why not.
