@@ -66,12 +66,15 @@ build_extension() {
 
 # Some suites kill processes; nobody else ends that way.
 crashed='TRAP:|PANIC|was terminated by signal (4|6|7|8|11)'
+# A process that is killed tells what it found, but no sum.
+misused='ERROR SUMMARY: [1-9]|Invalid (read|write|free)|uninitialised|Mismatched free|overlap'
 
 # found: whether there are reports; it shows the first of them.
 found() {
     local file any=1
     for file in "$reports"/*; do
-        if [[ $file == */memcheck.* ]] && ! grep -q 'ERROR SUMMARY: [1-9]' "$file"; then continue; fi
+        [[ -e $file ]] || continue
+        if [[ $file == */memcheck.* ]] && ! grep -qE "$misused" "$file"; then continue; fi
         if [[ $file == *.log ]] && ! grep -qE "$crashed" "$file"; then continue; fi
         any=0
         echo "# $file"
