@@ -78,6 +78,12 @@ struct ColumnType {
         makeVar(relation, column->resno, type.type, type.modifier, type.collation, 0));
 }
 
+// Only shown, if ever: how values of the type are stored need not be looked up.
+[[nodiscard]] Expr* make_null(const ColumnType& type) {
+    return reinterpret_cast<Expr*>(
+        makeConst(type.type, type.modifier, type.collation, -1, Datum{0}, true, false));
+}
+
 void add_column(List*& columns, TargetEntry* column, Expr* expression) {
     TargetEntry* own = flatCopyTargetEntry(column);
     own->expr = expression;
@@ -93,9 +99,7 @@ void describe_columns(CustomScan* scan, List* columns, bool has_child) {
         const ColumnType type = type_of(column);
         add_column(scan->scan.plan.targetlist, column, make_variable(INDEX_VAR, column, type));
         add_column(scan->custom_scan_tlist, column,
-                   has_child
-                       ? make_variable(OUTER_VAR, column, type)
-                       : reinterpret_cast<Expr*>(makeNullConst(type.type, type.modifier, type.collation)));
+                   has_child ? make_variable(OUTER_VAR, column, type) : make_null(type));
     }
 }
 

@@ -114,6 +114,8 @@ void look_up(State& state, int eflags) {
         return;
     }
     if (finds_rows(state, eflags)) return;
+    // Before any wait: the rows are as old as the snapshot.
+    state.started_ns = monotonic_ns();
     if (runs && sharing::wait_for_leader(state.key.hash) && finds_rows(state, eflags)) {
         pg_atomic_fetch_add_u64(&shared::state().counters.shared_hits, 1);
         return;
@@ -137,7 +139,6 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     State& state = state_of(node);
     auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
     state.facts = facts_of(plan);
-    state.started_ns = monotonic_ns();
     look_up(state, eflags);
     const bool is_hit = state.outcome == Outcome::hit;
     const bool is_childless = outerPlan(plan) == nullptr;

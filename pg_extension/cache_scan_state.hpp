@@ -30,7 +30,7 @@ struct State {
     const char* reason;  // of refused, bypassed, and of a miss that is explained
     l4_cache::Key key;
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
-    std::uint64_t started_ns;  // on the monotonic clock
+    std::uint64_t started_ns;  // of a miss, on the monotonic clock
 
     QueryDesc* late_query;  // of a node without a plan below it whose entry went away
 

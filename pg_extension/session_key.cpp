@@ -48,13 +48,24 @@ constexpr const char* setting_names[] = {
 };
 constexpr int setting_count = static_cast<int>(std::size(setting_names));
 
-// A setting, and the value that the digest was made of. Every look-up compares them all.
+// A setting, and the value that the digest was made of. Every look-up compares them all: numbers first, then
+// flags, then texts, so that each kind has a loop of its own.
 struct Setting {
     const char* name;
     const void* variable;
-    config_type type;
-    std::uint64_t scalar;
-    char* text;  // of a string setting; malloc'ed
+    int number;
+    char* text;  // malloc'ed
+};
+
+struct Settings {
+    Setting all[setting_count];
+    std::size_t numbers = 0;
+    std::size_t flags = 0;
+    std::size_t texts = 0;
+
+    [[nodiscard]] std::span<Setting> first_numbers() noexcept { return {all, numbers}; }
+    [[nodiscard]] std::span<Setting> then_flags() noexcept { return {all + numbers, flags}; }
+    [[nodiscard]] std::span<Setting> then_texts() noexcept { return {all + numbers + flags, texts}; }
 };
 
 struct SessionKey {
@@ -65,15 +76,15 @@ struct SessionKey {
 };
 static_assert(sizeof(SessionKey) == session_key_bytes);
 
-Setting settings[setting_count];
-int settings_found = 0;  // not every server version has every setting
+Settings settings;
+bool settings_found = false;
 pg::SearchPath* search_path = nullptr;
 MemoryContext search_path_context = nullptr;
 std::uint64_t temp_generation = 0;
 bool key_valid = false;
 SessionKey key;
 
-[[nodiscard]] const void* variable_of(const config_generic* description) noexcept {
+[[nodiscard]] const void* variable_of(const config_generic* description) {
     switch (description->vartype) {
         case PGC_BOOL:
             return reinterpret_cast<const config_bool*>(description)->variable;
@@ -81,62 +92,60 @@ SessionKey key;
             return reinterpret_cast<const config_int*>(description)->variable;
         case PGC_ENUM:
             return reinterpret_cast<const config_enum*>(description)->variable;
-        case PGC_REAL:
-            return reinterpret_cast<const config_real*>(description)->variable;
         case PGC_STRING:
             return reinterpret_cast<const config_string*>(description)->variable;
+        default:
+            elog(ERROR, "setting %s is of a kind that is not compared", description->name);
     }
-    return nullptr;
+    pg_unreachable();
 }
 
-// The settings are all built in: their variables stay where they are.
-void find_settings() {
-    if (settings_found > 0) return;
-    int found = 0;
+// Appends the settings of one kind, those of them that this server version has. They are all built in: their
+// variables stay where they are.
+template <class Is>
+std::size_t find_settings(std::size_t& found, Is&& is_kind) {
+    const std::size_t before = found;
     for (const char* name : setting_names) {
         const config_generic* description = pg::find_setting(name);
-        if (description == nullptr) continue;
-        settings[found++] = {name, variable_of(description), description->vartype, 0, nullptr};
+        if (description == nullptr || !is_kind(description->vartype)) continue;
+        settings.all[found++] = {name, variable_of(description), 0, nullptr};
     }
-    settings_found = found;
+    return found - before;
 }
 
-[[nodiscard]] std::span<Setting> all_settings() noexcept {
-    return {settings, static_cast<std::size_t>(settings_found)};
+void find_settings() {
+    if (settings_found) return;
+    std::size_t found = 0;
+    settings.texts = 0;
+    settings.numbers =
+        find_settings(found, [](config_type type) { return type != PGC_BOOL && type != PGC_STRING; });
+    settings.flags = find_settings(found, [](config_type type) { return type == PGC_BOOL; });
+    settings.texts = find_settings(found, [](config_type type) { return type == PGC_STRING; });
+    settings_found = true;
 }
 
-[[nodiscard]] const char* string_value(const Setting& setting) noexcept {
+[[nodiscard]] const char* text_now(const Setting& setting) noexcept {
     const char* text = *static_cast<char* const*>(setting.variable);
     return text != nullptr ? text : "";
 }
 
 template <class T>
-[[nodiscard]] std::uint64_t word_of(const void* variable) noexcept {
-    T value;
-    std::memcpy(&value, variable, sizeof(value));
-    return static_cast<std::uint64_t>(value);
+[[nodiscard]] int number_now(const Setting& setting) noexcept {
+    return *static_cast<const T*>(setting.variable);
 }
 
-[[nodiscard]] std::uint64_t scalar_value(const Setting& setting) noexcept {
-    switch (setting.type) {
-        case PGC_BOOL:
-            return word_of<bool>(setting.variable);
-        case PGC_INT:
-        case PGC_ENUM:
-            return word_of<int>(setting.variable);
-        case PGC_REAL:
-            return word_of<std::uint64_t>(setting.variable);
-        case PGC_STRING:
-            break;
+template <class T>
+[[nodiscard]] bool unchanged(std::span<const Setting> numbers) noexcept {
+    for (const Setting& s : numbers) {
+        if (number_now<T>(s) != s.number) return false;
     }
-    return 0;
+    return true;
 }
 
 [[nodiscard]] bool settings_unchanged() noexcept {
-    for (const Setting& s : all_settings()) {
-        const bool same =
-            s.type == PGC_STRING ? std::strcmp(s.text, string_value(s)) == 0 : s.scalar == scalar_value(s);
-        if (!same) return false;
+    if (!unchanged<int>(settings.first_numbers()) || !unchanged<bool>(settings.then_flags())) return false;
+    for (const Setting& s : settings.then_texts()) {
+        if (std::strcmp(s.text, text_now(s)) != 0) return false;
     }
     return true;
 }
@@ -147,15 +156,13 @@ template <class T>
 }
 
 void remember_settings() {
-    for (Setting& s : all_settings()) {
-        if (s.type == PGC_STRING) {
-            char* copy = strdup(string_value(s));
-            if (copy == nullptr) raise_out_of_memory();
-            free(s.text);
-            s.text = copy;
-        } else {
-            s.scalar = scalar_value(s);
-        }
+    for (Setting& s : settings.first_numbers()) s.number = number_now<int>(s);
+    for (Setting& s : settings.then_flags()) s.number = static_cast<int>(number_now<bool>(s));
+    for (Setting& s : settings.then_texts()) {
+        char* copy = strdup(text_now(s));
+        if (copy == nullptr) raise_out_of_memory();
+        free(s.text);
+        s.text = copy;
     }
 }
 
@@ -183,14 +190,19 @@ struct Digest {
     }
 };
 
-void add_settings(Digest& digest) {
-    for (const Setting& s : all_settings()) {
+void add_numbers(Digest& digest, std::span<const Setting> numbers) {
+    for (const Setting& s : numbers) {
         digest.add_text(s.name);
-        if (s.type == PGC_STRING) {
-            digest.add_text(s.text);
-        } else {
-            digest.add_value(s.scalar);
-        }
+        digest.add_value(s.number);
+    }
+}
+
+void add_settings(Digest& digest) {
+    add_numbers(digest, settings.first_numbers());
+    add_numbers(digest, settings.then_flags());
+    for (const Setting& s : settings.then_texts()) {
+        digest.add_text(s.name);
+        digest.add_text(s.text);
     }
 }
 

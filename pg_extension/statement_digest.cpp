@@ -136,11 +136,12 @@ void feed_window_clause(Walk& walk, const WindowClause* w) {
          w->inRangeAsc, w->inRangeNullsFirst, list_length(w->partitionClause), list_length(w->orderClause));
 }
 
-// What nodes say besides their children, for those whose fields tell names, types or structure.
+// What nodes say besides their children, for those whose fields tell names, types or structure. False: it is
+// a node of another kind.
 #define TIERCACHE_NODE(type) const auto* n = reinterpret_cast<const type*>(node)
 
 // Tables, literals, parameters, columns, functions.
-void feed_names_and_values(Walk& walk, Node* node) {
+bool feed_names_and_values(Walk& walk, Node* node) {
     switch (nodeTag(node)) {
         case T_Query:
             feed_query(walk, reinterpret_cast<const Query*>(node));
@@ -192,12 +193,13 @@ void feed_names_and_values(Walk& walk, Node* node) {
             break;
         }
         default:
-            break;
+            return false;
     }
+    return true;
 }
 
 // How a query is put together.
-void feed_structure(Walk& walk, Node* node) {
+bool feed_structure(Walk& walk, Node* node) {
     switch (nodeTag(node)) {
         case T_GroupingFunc: {
             TIERCACHE_NODE(GroupingFunc);
@@ -258,12 +260,13 @@ void feed_structure(Walk& walk, Node* node) {
             break;
         }
         default:
-            break;
+            return false;
     }
+    return true;
 }
 
 // Expressions that are no calls.
-void feed_expression(Walk& walk, Node* node) {
+bool feed_expression(Walk& walk, Node* node) {
     switch (nodeTag(node)) {
         case T_CaseExpr: {
             TIERCACHE_NODE(CaseExpr);
@@ -331,8 +334,9 @@ void feed_expression(Walk& walk, Node* node) {
             break;
         }
         default:
-            break;
+            return false;
     }
+    return true;
 }
 
 #undef TIERCACHE_NODE
@@ -379,10 +383,10 @@ bool visit(Node* node, void* context) {
     auto& walk = *static_cast<Walk*>(context);
     feed(walk, static_cast<int>(nodeTag(node)));
     if (IsA(node, List)) feed(walk, list_length(reinterpret_cast<List*>(node)));
-    feed_names_and_values(walk, node);
-    feed_structure(walk, node);
-    feed_expression(walk, node);
-    feed_type(walk, node);
+    if (!feed_names_and_values(walk, node)) {
+        if (!feed_structure(walk, node)) (void)feed_expression(walk, node);
+        feed_type(walk, node);
+    }
     if (IsA(node, RangeTblEntry)) return false;
     if (IsA(node, Query)) {
         auto* query = reinterpret_cast<Query*>(node);

@@ -267,7 +267,6 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
         return planner(query, source, cursor_options, parameters);
     }
     Candidate candidate{};
-    candidate.started_ns = monotonic_ns();
     candidate.age = plan_age_now();
     // What the plan is made of must be as new as its age.
     AcceptInvalidationMessages();
@@ -278,6 +277,7 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
             return childless;
         }
     }
+    candidate.started_ns = monotonic_ns();
     examine(candidate, query, source, cursor_options, explained);
     if (candidate.reasons.any()) refusals::add(refusal_hash(query, source));
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);

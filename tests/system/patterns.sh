@@ -70,6 +70,22 @@ tc_is "$(saves 'SELECT /* worth */ slow(k) FROM t WHERE k = 2')" 'entry|t|t|t' '
 
 tc_check 'and learns from transparent ones, too' test "$(rate)" != "$first_rate"
 
+# A hit that was not planned still names all that it reads, in whatever part of the query: the rights to them are checked.
+cat >"$TC_WORK/parts.sql" <<'SQL'
+SELECT format('CREATE TABLE r%s AS SELECT 1 AS k', i) FROM generate_series(1, 7) i \gexec
+CREATE VIEW parts AS SELECT k FROM r6 WHERE k IN (SELECT k FROM r7);
+SQL
+sql -f "$TC_WORK/parts.sql"
+parts="WITH c AS (SELECT k FROM r1 WHERE k IN (SELECT k FROM r2))
+    SELECT /* parts */ k FROM (SELECT k FROM r3 UNION SELECT k FROM r4) s JOIN parts USING (k) JOIN c USING (k)"
+read_by_hit() {
+    sql -c 'SET tiercache.mode = auto' -c 'SET tiercache.min_cost = 0' -c "$1" -c 'SELECT tiercache.reset_patterns()' -c "$1" \
+        -c "SELECT hits, array(SELECT unnest(relations)::regclass::text ORDER BY 1) FROM tiercache.patterns WHERE query LIKE '%/* parts */%'" | tail -n 1
+}
+tc_is "$(read_by_hit "$parts")" '1|{parts,r1,r2,r3,r4,r6,r7}' 'a hit names the tables of subqueries, set operations, views and CTEs'
+tc_is "$(read_by_hit "$parts WHERE k <= (SELECT max(k) FROM r5 WHERE EXISTS (SELECT FROM c))")" '1|{parts,r1,r2,r3,r4,r5,r6,r7}' \
+    'and those of sublinks'
+
 # Roles see their own; databases are apart.
 tc_psql main -q -c 'CREATE ROLE visitor' -c 'GRANT SELECT ON t TO visitor'
 sql -c 'SET ROLE visitor' -c 'SELECT /* visit */ count(*) FROM t' >/dev/null
