@@ -35,6 +35,7 @@ struct Facts {
     const char* text;     // of the statement
     const char* digest;   // of the statement, see statement_digest.hpp
     List* parameters;     // the numbers of those it refers to
+    List* settings;       // String nodes: the names of those it reads
     std::uint64_t ready;  // the number of the entry that planning found, or 0
 };
 

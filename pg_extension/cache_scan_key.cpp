@@ -8,6 +8,7 @@
 extern "C" {
 #include <catalog/pg_type.h>
 #include <nodes/params.h>
+#include <nodes/value.h>
 #include <utils/lsyscache.h>
 }
 
@@ -61,10 +62,26 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
     return {text, used};
 }
 
+// "app.tenant=7", or "app.tenant" where it is not set.
+[[nodiscard]] std::string_view setting_text(const char* name) {
+    const char* value = GetConfigOption(name, /*missing_ok=*/true, /*restrict_privileged=*/false);
+    return value != nullptr ? psprintf("%s=%s", name, value) : pstrdup(name);
+}
+
 }  // namespace
 
+List* settings_now(const Facts& facts) {
+    List* texts = NIL;
+    ListCell* cell = nullptr;
+    foreach (cell, facts.settings) {
+        texts = lappend(texts, makeString(const_cast<char*>(setting_text(strVal(lfirst(cell))).data())));
+    }
+    return texts;
+}
+
 bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key, const char*& reason) {
-    const auto count = static_cast<std::size_t>(list_length(facts.parameters)) + 1;
+    const auto count = static_cast<std::size_t>(list_length(facts.parameters)) +
+                       static_cast<std::size_t>(list_length(facts.settings)) + 1;
     auto* texts = static_cast<QueryParam*>(palloc(sizeof(QueryParam) * count));
     std::size_t used = 0;
     std::size_t bytes = 0;
@@ -76,6 +93,15 @@ bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key, 
         bytes += text.size();
         if (text.empty() || bytes > parameter_bytes_max) {
             reason = "a parameter has no value, or one that cannot be part of a key";
+            return false;
+        }
+        new (&texts[used++]) QueryParam(text);
+    }
+    foreach (cell, facts.settings) {
+        const std::string_view text = setting_text(strVal(lfirst(cell)));
+        bytes += text.size();
+        if (bytes > parameter_bytes_max) {
+            reason = "a setting has a value that is too long to be part of a key";
             return false;
         }
         new (&texts[used++]) QueryParam(text);

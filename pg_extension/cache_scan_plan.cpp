@@ -30,7 +30,15 @@ struct Note {
     bool is_refused;
 };
 
-enum Item : int { item_note, item_text, item_reason, item_digest, item_parameters, item_query };
+enum Item : int {
+    item_note,
+    item_text,
+    item_reason,
+    item_digest,
+    item_parameters,
+    item_settings,
+    item_query
+};
 
 // Bytes as a node that PostgreSQL can copy.
 [[nodiscard]] Const* make_bytes(const void* first, std::size_t first_size, const void* second,
@@ -55,9 +63,10 @@ enum Item : int { item_note, item_text, item_reason, item_digest, item_parameter
     const auto string = [](const char* text) {
         return makeString(text != nullptr ? const_cast<char*>(text) : none);
     };
-    return list_make5(make_bytes(&note, sizeof(note), facts.tags, facts.tag_count * sizeof(Tag)),
-                      string(facts.text), string(facts.refusal), string(facts.digest),
-                      list_copy(facts.parameters));
+    List* items = list_make5(make_bytes(&note, sizeof(note), facts.tags, facts.tag_count * sizeof(Tag)),
+                             string(facts.text), string(facts.refusal), string(facts.digest),
+                             list_copy(facts.parameters));
+    return lappend(items, list_copy(facts.settings));
 }
 
 const CustomScanMethods methods = {"Tiercache", create_state};
@@ -218,6 +227,7 @@ Facts* facts_of(const CustomScan* scan) {
               string(item_text),
               string(item_digest),
               static_cast<List*>(list_nth(scan->custom_private, item_parameters)),
+              static_cast<List*>(list_nth(scan->custom_private, item_settings)),
               note.ready};
     return facts;
 }

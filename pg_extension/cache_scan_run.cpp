@@ -130,6 +130,7 @@ void start_filling(State& state) {
     tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
     state.nested = new (palloc(sizeof(Dependencies))) Dependencies();
+    state.settings = settings_now(*state.facts);
     state.is_filling = state.copy.complete;
     if (state.is_filling) state.flight = sharing::lead(state.key.hash);
     if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
@@ -183,9 +184,15 @@ void keep_row(State& state, TupleTableSlot* slot) {
     }
 }
 
+// The client of a portal may set one between two rows.
+[[nodiscard]] bool settings_changed(const State& state) {
+    return state.is_filling && state.facts->settings != NIL &&
+           !equal(settings_now(*state.facts), state.settings);
+}
+
 // The child's next row, which the copy gets too.
 [[nodiscard]] TupleTableSlot* pass_row(State& state) {
-    if (!goes_forward(state)) stop_filling(state);
+    if (!goes_forward(state) || settings_changed(state)) stop_filling(state);
     TupleTableSlot* slot = next_of_child(state);
     if (!state.is_filling) return slot;
     if (!TupIsNull(slot)) {

@@ -49,6 +49,7 @@ struct State {
     sharing::Flight* flight;  // of those who wait for it
     bool must_verify;         // a hit that has still to be compared
     tuple_payload::Copy copy;
+    List* settings;  // when the copy was begun
     MemoryContext row_context;
     Dependencies* nested;  // of queries that functions run, of a copy
 };
@@ -63,6 +64,9 @@ struct State {
 // is none.
 [[nodiscard]] bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key,
                             const char*& reason);
+
+// The settings that the statement reads, as they are now: equal lists, equal values. NIL when it reads none.
+[[nodiscard]] List* settings_now(const Facts& facts);
 
 // Plans the query of a node without a plan below it, and starts it under the executor's snapshot.
 void start_late(State& state, int eflags);

@@ -15,6 +15,7 @@ extern "C" {
 #include <catalog/pg_proc.h>
 #include <catalog/pg_type.h>
 #include <lib/stringinfo.h>
+#include <nodes/value.h>
 #include <parser/parse_coerce.h>
 #include <utils/builtins.h>
 #include <utils/lsyscache.h>
@@ -67,6 +68,7 @@ struct ClockLiterals {
 struct Walk {
     Reasons& reasons;
     Dependencies& dependencies;
+    SettingsRead settings;
     Findings findings;
     Node* node = nullptr;               // whose functions are being checked
     bool writes_anonymous = false;      // the text of a record is made, of columns we can't tell
@@ -178,6 +180,12 @@ void check_stable_function(Walk& walk, Oid function) {
         walk.reasons.add("function %s is STABLE, and tiercache cannot tell what it depends on",
                          format_procedure(function));
         return;
+    }
+    if (walk.settings == SettingsRead::in_key) {
+        if (const char* setting = setting_read_by(walk.node)) {
+            walk.findings.settings = list_append_unique(walk.findings.settings, makeString(pstrdup(setting)));
+            return;
+        }
     }
     switch (stable_use(function)) {
         case StableUse::settings_only:
@@ -554,9 +562,9 @@ RawStmt* check_statement(List* parse_trees, Reasons& reasons) {
     return statement;
 }
 
-Findings check_rewritten(Query* rewritten, PayloadFormat format, Reasons& reasons,
+Findings check_rewritten(Query* rewritten, PayloadFormat format, SettingsRead settings, Reasons& reasons,
                          Dependencies& dependencies) {
-    Walk walk{reasons, dependencies, {}};
+    Walk walk{reasons, dependencies, settings, {}};
     (void)visit(reinterpret_cast<Node*>(rewritten), &walk);
     check_columns(walk, rewritten, format);
     if (walk.writes_anonymous && OidIsValid(walk.first_unwritable)) {
@@ -576,7 +584,8 @@ Findings check_rewritten(Query* rewritten, PayloadFormat format, Reasons& reason
 Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten, PayloadFormat format,
                      Reasons& reasons, Dependencies& dependencies) {
     (void)visit_named(reinterpret_cast<Node*>(analyzed), &dependencies);
-    const Findings findings = check_rewritten(rewritten, format, reasons, dependencies);
+    const Findings findings =
+        check_rewritten(rewritten, format, SettingsRead::refused, reasons, dependencies);
     check_clock_literals(statement, analyzed, reasons);
     return findings;
 }

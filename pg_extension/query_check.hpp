@@ -33,6 +33,8 @@ namespace query_check {
 struct Findings {
     // Functions and types that are not PostgreSQL's own may read tables: seen in this process only.
     bool calls_user_functions = false;
+    // String nodes: the settings that it reads by current_setting(), and that must be in the key.
+    List* settings = nullptr;
 };
 
 // `analyzed` is the query as it was written, `rewritten` with views and policies in place. Adds the named
@@ -40,9 +42,12 @@ struct Findings {
 [[nodiscard]] Findings check_query(RawStmt* statement, Query* analyzed, Query* rewritten,
                                    PayloadFormat format, Reasons& reasons, Dependencies& dependencies);
 
+enum class SettingsRead : unsigned char { refused, in_key };
+
 // Of a query in its session as it will be planned: names were looked up, and text literals are values.
-[[nodiscard]] Findings check_rewritten(Query* rewritten, PayloadFormat format, Reasons& reasons,
-                                       Dependencies& dependencies);
+// `settings`: may it read settings of the application's own, of which it then says which?
+[[nodiscard]] Findings check_rewritten(Query* rewritten, PayloadFormat format, SettingsRead settings,
+                                       Reasons& reasons, Dependencies& dependencies);
 
 // Partitions and inheritance children come with the plan.
 void check_plan(PlannedStmt* plan, Reasons& reasons);

@@ -1,6 +1,8 @@
 #include "pg_extension/stable_functions.hpp"
 
 extern "C" {
+#include <nodes/primnodes.h>
+#include <utils/builtins.h>
 #include <utils/fmgroids.h>
 }
 
@@ -218,6 +220,18 @@ StableUse stable_use(Oid function) noexcept {
     if (writes_arguments(function)) return StableUse::writes_arguments;
     if (reads_result(function)) return StableUse::reads_result;
     return StableUse::refused;
+}
+
+const char* setting_read_by(const Node* node) {
+    if (node == nullptr || !IsA(node, FuncExpr)) return nullptr;
+    const auto* call = reinterpret_cast<const FuncExpr*>(node);
+    if (call->funcid != F_CURRENT_SETTING_TEXT && call->funcid != F_CURRENT_SETTING_TEXT_BOOL) return nullptr;
+    const auto* argument = static_cast<const Node*>(linitial(call->args));
+    if (!IsA(argument, Const)) return nullptr;
+    const auto* constant = reinterpret_cast<const Const*>(argument);
+    if (constant->constisnull) return nullptr;
+    const char* name = TextDatumGetCString(constant->constvalue);
+    return strchr(name, '.') != nullptr ? name : nullptr;
 }
 
 }  // namespace tiercache

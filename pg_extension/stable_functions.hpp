@@ -3,6 +3,10 @@
 
 #include "pg_extension/pg.hpp"
 
+extern "C" {
+#include <nodes/nodes.h>
+}
+
 namespace tiercache {
 
 enum class StableUse : unsigned char {
@@ -14,5 +18,9 @@ enum class StableUse : unsigned char {
 
 // `function` is one of PostgreSQL's own.
 [[nodiscard]] StableUse stable_use(Oid function) noexcept;
+
+// The setting that a call of current_setting() reads, when that is a constant, and a setting of an
+// application or an extension ("app.tenant"): these are shown as they are set. Else nullptr.
+[[nodiscard]] const char* setting_read_by(const Node* node);
 
 }  // namespace tiercache

@@ -9,9 +9,11 @@
 
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/stable_functions.hpp"
 
 extern "C" {
 #include <jit/jit.h>
+#include <nodes/value.h>
 #include <optimizer/cost.h>
 #include <optimizer/geqo.h>
 #include <optimizer/optimizer.h>
@@ -30,6 +32,7 @@ struct Walk {
     std::array<char, 4096> bytes;
     std::size_t used;
     Bitmapset* parameters;
+    List* settings;
 };
 
 [[nodiscard]] XXH128_canonical_t hash_of(const Walk& walk) noexcept {
@@ -164,6 +167,9 @@ bool feed_names_and_values(Walk& walk, Node* node) {
             TIERCACHE_NODE(FuncExpr);
             feed(walk, n->funcid, n->funcresulttype, n->funcvariadic, n->funccollid, n->inputcollid,
                  list_length(n->args));
+            if (const char* setting = setting_read_by(node)) {
+                walk.settings = list_append_unique(walk.settings, makeString(pstrdup(setting)));
+            }
             break;
         }
         case T_OpExpr:
@@ -420,6 +426,7 @@ void digest_statement(Query* query, StatementDigest& digest) {
     Walk walk;
     walk.used = 0;
     walk.parameters = nullptr;
+    walk.settings = NIL;
     feed_planner_settings(walk);
     (void)visit(reinterpret_cast<Node*>(query), &walk);
 
@@ -433,6 +440,7 @@ void digest_statement(Query* query, StatementDigest& digest) {
     }
     *next = '\0';
     digest.parameters = walk.parameters;
+    digest.settings = walk.settings;
 }
 
 }  // namespace tiercache

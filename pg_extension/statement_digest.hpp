@@ -18,6 +18,7 @@ inline constexpr int digest_text_bytes = 32;
 struct StatementDigest {
     char text[digest_text_bytes + 1];  // hexadecimal
     Bitmapset* parameters;             // the numbers of those that the query refers to
+    List* settings;                    // String nodes: the names of those that it reads by current_setting()
 };
 
 // May raise an error (out of memory).

@@ -100,14 +100,19 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
         return;
     }
     check_columns(candidate, query);
-    candidate.findings = query_check::check_rewritten(query, PayloadFormat::pg_tuples, candidate.reasons,
-                                                      candidate.dependencies);
+    candidate.findings =
+        query_check::check_rewritten(query, PayloadFormat::pg_tuples, query_check::SettingsRead::in_key,
+                                     candidate.reasons, candidate.dependencies);
     if (candidate.reasons.any()) return;
     candidate.dependencies.add(roles_tag());
     candidate.dependencies.add(definitions_tag());
     candidate.dependencies.add_query(query);
     candidate.is_ordered = query->sortClause != NIL;
     if (!candidate.has_digest) digest_statement(query, candidate.digest);
+    // The key is made of what the digest found.
+    if (list_difference(candidate.findings.settings, candidate.digest.settings) != NIL) {
+        candidate.reasons.add("it reads a setting in a way that the key does not tell");
+    }
 }
 
 // Whatever reads tables while the query is planned is computed under another snapshot than its rows.
@@ -172,6 +177,7 @@ void put_on_top(const Candidate& candidate, PlannedStmt* plan) {
         facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
         facts.digest = pstrdup(candidate.digest.text);
         facts.parameters = numbers_of(candidate.digest.parameters);
+        facts.settings = candidate.digest.settings;
     }
     cache_scan::put_on_top(plan, facts);
 }
@@ -241,6 +247,7 @@ namespace {
     facts.text = pnstrdup(candidate.text.data(), candidate.text.size());
     facts.digest = candidate.digest.text;
     facts.parameters = numbers_of(candidate.digest.parameters);
+    facts.settings = candidate.digest.settings;
     l4_cache::Key key;
     EntryView entry;
     if (!has_entry(facts, parameters, key, entry)) return nullptr;
