@@ -104,6 +104,22 @@ tc_code show(const Hit& hit, tc_hit* to) noexcept {
     return hit ? TC_OK : TC_NOT_FOUND;
 }
 
+Result<tiercache::SegmentOptions> segment_options(const tc_segment_options& given) {
+    if (given.struct_size < sizeof(tc_segment_options)) {
+        return bad("begin segment options with TC_SEGMENT_OPTIONS_INIT");
+    }
+    if (given.mode > 0777) return bad("mode must be a file's");
+    if (given.huge_pages < TC_HUGE_PAGES_OFF || given.huge_pages > TC_HUGE_PAGES_ON) {
+        return bad("huge_pages must be a tc_huge_pages");
+    }
+    tiercache::SegmentOptions options;
+    options.size_bytes = given.size;
+    options.mode = given.mode;
+    options.huge_pages = static_cast<tiercache::HugePages>(given.huge_pages);
+    if (given.huge_page_mount != nullptr) options.huge_page_mount = given.huge_page_mount;
+    return options;
+}
+
 // `opened` becomes a handle.
 tc_status* hand_over(Result<SharedCache> opened, tc_shared_cache** cache) {
     if (!opened.ok()) return give(opened.status());
@@ -121,6 +137,16 @@ tc_status* tc_shared_open_or_create(const char* name, size_t size, tc_shared_cac
         tiercache::SegmentOptions options;
         options.size_bytes = size;
         return hand_over(SharedCache::open_or_create(name, options), cache);
+    });
+}
+
+tc_status* tc_shared_open_or_create_with(const char* name, const tc_segment_options* options,
+                                         tc_shared_cache** cache) {
+    return guarded([&]() -> tc_status* {
+        if (name == nullptr || options == nullptr || cache == nullptr)
+            return missing("name, options and cache");
+        Result<tiercache::SegmentOptions> read = segment_options(*options);
+        return read.ok() ? hand_over(SharedCache::open_or_create(name, *read), cache) : give(read.status());
     });
 }
 

@@ -28,6 +28,10 @@
 
 namespace tiercache {
 
+// Huge pages that the system has set aside (hugetlbfs), as PostgreSQL's huge_pages says it: `attempt` (its
+// "try") takes ordinary ones where there are none to be had, `on` is an error then.
+enum class HugePages : std::uint8_t { off, attempt, on };
+
 struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
     // A power of two from 1 KiB to 2 MiB; longer values lie in parts. 0: by the size, 256 KiB to 2 MiB.
@@ -39,6 +43,9 @@ struct SegmentOptions {
     // How long create() waits for another process that is making or removing the segment, before it answers
     // busy; 0: not at all. Making a large segment takes seconds.
     std::uint32_t making_wait_ms = 30'000;
+    // Of a named segment, whose size is then rounded up to whole pages.
+    HugePages huge_pages = HugePages::off;
+    std::string huge_page_mount;  // empty: the one that this user may write to, with the smallest pages
 };
 
 // A place for get() to copy an entry to: returns room for `bytes` bytes, or nullptr when there is none. A
@@ -93,7 +100,8 @@ class LocalAuthority;
 class Segment {
  public:
     // A segment of its own shared-memory object. create: already_exists when there is one of that name; busy
-    // when another process has been making or removing it for longer than making_wait_ms.
+    // when another process has been making or removing it for longer than making_wait_ms; no_space when there
+    // is not enough shared memory, or not enough huge pages.
     //
     // A process has a process slot from here on until its Segment is gone or it dies, however it dies. When
     // all are taken it has the segment attached without one: everything but put() works, and each put() looks

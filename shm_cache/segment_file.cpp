@@ -17,6 +17,7 @@
 #include <cstring>
 #include <optional>
 
+#include "shm_cache/huge_page_file.hpp"
 #include "shm_cache/lock_file.hpp"
 #include "shm_cache/segment_impl.hpp"
 
@@ -66,6 +67,23 @@ Status check_maker(const std::string& name, const LockFile& lock) {
                 "); choose another name, run as that user, or remove the file"};
 }
 
+// By the first bytes of what `fd` has open, which is a regular file.
+Ready examine(int fd, off_t bytes) noexcept {
+    if (bytes == 0) return Ready::half_made;  // its maker had not come further
+    alignas(SegmentHeader) std::array<std::byte, sizeof(SegmentHeader)> head{};
+    const bool whole = pread(fd, head.data(), head.size(), 0) == static_cast<ssize_t>(head.size());
+    return whole ? examine_segment(head.data(), static_cast<std::size_t>(bytes)) : Ready::foreign;
+}
+
+// The same of what is in huge pages. A note without its file is what a maker or a remover left half-way.
+Result<Ready> examine_noted(const HugePageNote& note, uid_t owner) {
+    const Result<Descriptor> file = open_huge_page_file(note, owner, /*writable=*/false);
+    if (file.status().code() == StatusCode::not_found) return Ready::half_made;
+    if (!file.ok()) return file.status();
+    struct stat info {};
+    return fstat(file->get(), &info) == 0 ? examine(file->get(), info.st_size) : Ready::foreign;
+}
+
 // What lies under a name, by its first bytes only.
 struct Object {
     Ready ready = Ready::foreign;
@@ -76,8 +94,8 @@ struct Object {
 // Nothing when there is none. Without a mapping, which would be as large as whatever it is.
 Result<std::optional<Object>> look_at_object(const std::string& name) {
     // Not blocking: it may be a pipe.
-    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (fd < 0) {
+    const Descriptor named(shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+    if (!named.valid()) {
         if (errno == ENOENT) return std::optional<Object>();
         const StatusCode code =
             errno == EACCES || errno == EPERM ? StatusCode::permission_denied : StatusCode::internal;
@@ -85,19 +103,18 @@ Result<std::optional<Object>> look_at_object(const std::string& name) {
     }
     Object object;
     struct stat info {};
-    alignas(SegmentHeader) std::array<std::byte, sizeof(SegmentHeader)> head{};
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
-        const auto bytes = static_cast<std::size_t>(info.st_size);
-        const bool whole = pread(fd, head.data(), head.size(), 0) == static_cast<ssize_t>(head.size());
-        if (bytes == 0) {
-            object.ready = Ready::half_made;  // its maker had not come further
-        } else if (whole) {
-            object.ready = examine_segment(head.data(), bytes);
+    if (fstat(named.get(), &info) == 0 && S_ISREG(info.st_mode)) {
+        const std::optional<HugePageNote> note = read_huge_page_note(named.get());
+        const Result<Ready> ready =
+            note ? examine_noted(*note, info.st_uid) : Result<Ready>(examine(named.get(), info.st_size));
+        if (!ready.ok()) {
+            if (Status s = check_owner(name, info.st_uid); !s.ok()) return s;
+            return Status(ready.status().code(), "segment \"" + name + "\": " + ready.status().message());
         }
+        object.ready = *ready;
     }
     object.owner = info.st_uid;
     object.inode = info.st_ino;
-    close(fd);
     return std::optional<Object>(object);
 }
 
@@ -138,6 +155,31 @@ Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& 
     return made_and_removed(name);
 }
 
+// A new object, of a size that `geometry` is made for.
+Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& options, Geometry& geometry) {
+    if (options.huge_pages == HugePages::off) {
+        return SharedMemory::create(name, geometry.size_bytes, options.mode);
+    }
+    const Result<HugePageMount> mount = find_huge_page_mount(options.huge_page_mount);
+    Status refused = mount.status();
+    if (mount.ok()) {
+        SegmentOptions whole_pages = options;
+        const std::size_t pages = (options.size_bytes + mount->page_bytes - 1) / mount->page_bytes;
+        whole_pages.size_bytes = pages * mount->page_bytes;
+        const Result<Geometry> larger = plan_geometry(whole_pages, Fit::fewer_process_slots);
+        if (!larger.ok()) return larger.status();
+        Result<SharedMemory> memory =
+            SharedMemory::create_in_huge_pages(name, larger->size_bytes, options.mode, *mount);
+        if (memory.ok()) {
+            geometry = *larger;
+            return memory;
+        }
+        refused = memory.status();
+    }
+    if (options.huge_pages == HugePages::on) return refused;
+    return SharedMemory::create(name, geometry.size_bytes, options.mode);
+}
+
 Status check_memory(std::span<std::byte> memory) {
     if (reinterpret_cast<std::uintptr_t>(memory.data()) % cache_line_bytes == 0) return Status();
     return {StatusCode::invalid_argument, "the memory of a segment must be aligned to 64 bytes"};
@@ -154,7 +196,7 @@ Segment::~Segment() = default;
 
 Result<Segment> Segment::create(const std::string& name, const SegmentOptions& options) {
     if (Status s = check_name(name); !s.ok()) return s;
-    const Result<Geometry> geometry = plan_geometry(options, Fit::fewer_process_slots);
+    Result<Geometry> geometry = plan_geometry(options, Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
     // Before a lock file is made or waited for, and again when it is held.
     const Status exists(StatusCode::already_exists, "there is a segment \"" + name + "\" already");
@@ -169,7 +211,7 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (*found == Found::half_made) {
         if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     }
-    Result<SharedMemory> memory = SharedMemory::create(name, geometry->size_bytes, options.mode);
+    Result<SharedMemory> memory = make_memory(name, options, *geometry);
     if (!memory.ok()) {
         LockFile::remove(name);
         return memory.status();
@@ -295,6 +337,7 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
                                             Sampler(base, *geometry), Statistics(base, *geometry),
                                             ProcessTable::holders_in(slots, geometry->process_slots));
     stats.instance = memory->inode();
+    stats.huge_page_bytes = memory->huge_page_bytes();
     return stats;
 }
 

@@ -121,7 +121,10 @@ SegmentStats Segment::stats() const noexcept {
     const Impl& s = *impl_;
     SegmentStats stats = read_segment_stats(s.geometry, s.blocks, s.index, s.sampler,
                                             s.processes.statistics(), s.processes.holders());
-    if (!s.name.empty()) stats.instance = s.memory.inode();
+    if (!s.name.empty()) {
+        stats.instance = s.memory.inode();
+        stats.huge_page_bytes = s.memory.huge_page_bytes();
+    }
     return stats;
 }
 

@@ -33,6 +33,7 @@ struct SegmentStats {
     std::uint64_t largest_entry_bytes = 0;  // the most that put() takes for certain
     std::uint64_t largest_value_bytes = 0;  // the most that a value may have, compressed or not
     std::uint64_t views_per_process = 0;    // that get_view() gives at once: 16, fewer in a small segment
+    std::uint64_t huge_page_bytes = 0;      // size of the pages that were set aside for it; 0: ordinary ones
     std::uint64_t instance = 0;             // tells two segments of one name apart; 0 in caller-owned memory
 
     // ---- now ----

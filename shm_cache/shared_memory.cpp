@@ -14,16 +14,20 @@
 #include <cstdint>
 #include <cstring>
 
+#include "shm_cache/huge_page_file.hpp"
+
 namespace bip = boost::interprocess;
 
 namespace tiercache {
 
 struct SharedMemory::Impl {
     bip::shared_memory_object object;
+    Descriptor note;  // instead of `object`, where the bytes are in huge pages
     bip::mapped_region region;
-    struct stat info {};
+    struct stat info {};  // of what has the name
+    std::size_t huge_page_bytes = 0;
 
-    [[nodiscard]] int fd() const { return object.get_mapping_handle().handle; }
+    [[nodiscard]] int fd() const { return note.valid() ? note.get() : object.get_mapping_handle().handle; }
 };
 
 namespace {
@@ -55,21 +59,18 @@ Status failure(const std::string& doing, const std::string& name, const bip::int
     return failure(doing, name, native != 0 ? native : EIO);
 }
 
-// Anybody may have put a FIFO there, whose opening would wait for ever.
-Status check_regular(const std::string& name) {
-    const int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (fd < 0) {
+// What has the name, for reading. Anybody may have put a FIFO there, whose opening would wait for ever.
+Result<Descriptor> open_regular(const std::string& name, struct stat& info) {
+    Descriptor named(shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+    if (!named.valid()) {
         if (errno == ENOENT) {
-            return {StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host"};
+            return Status(StatusCode::not_found, "there is no shared memory \"" + name + "\" on this host");
         }
         return failure("open", name, errno);
     }
-    struct stat info {};
-    const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    close(fd);
-    if (regular) return Status();
-    return {StatusCode::invalid_argument,
-            "\"" + name + "\" is no shared memory; remove it or use another name"};
+    if (fstat(named.get(), &info) == 0 && S_ISREG(info.st_mode)) return named;
+    return Status(StatusCode::invalid_argument,
+                  "\"" + name + "\" is no shared memory; remove it or use another name");
 }
 
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
@@ -96,6 +97,16 @@ bip::mapped_region map(const bip::shared_memory_object& object, bip::mode_t acce
         }
     }
     return {object, access};
+}
+
+// As Boost wants to have it.
+struct HugePages {
+    int fd;
+    [[nodiscard]] bip::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
+};
+
+bip::mapped_region map_huge_pages(const Descriptor& file, bip::mode_t access, std::size_t bytes) {
+    return {HugePages{file.get()}, access, 0, bytes};
 }
 
 // Makes huge pages of the object's pages, for all who map it, where the system gives any (Linux 6.1). A
@@ -171,11 +182,54 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t b
     return SharedMemory(std::move(impl));
 }
 
+Result<SharedMemory> SharedMemory::create_in_huge_pages(const std::string& name, std::size_t bytes,
+                                                        mode_t mode, const HugePageMount& mount) {
+    if (Status s = check_name(name); !s.ok()) return s;
+    Result<HugePageNote> note = plan_huge_page_file(name, mount);
+    if (!note.ok()) return note.status();
+    auto impl = std::make_unique<Impl>();
+    impl->note = Descriptor(shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!impl->note.valid()) return failure("create", name, errno);
+    const auto undo = [&](Status status) {
+        remove_huge_page_file(name, *note, geteuid());
+        shm_unlink(name.c_str());
+        return status;
+    };
+    if (Status s = write_huge_page_note(impl->note.get(), *note); !s.ok()) return undo(s);
+    if (fchmod(impl->note.get(), mode) != 0) return undo(failure("set the permissions of", name, errno));
+    const Result<Descriptor> file = create_huge_page_file(*note, bytes, mode);
+    if (!file.ok()) return undo(file.status());
+    if (Status s = write_huge_page_note(impl->note.get(), *note); !s.ok()) return undo(s);
+    try {
+        impl->region = map_huge_pages(*file, bip::read_write, bytes);
+    } catch (const bip::interprocess_exception& e) {
+        return undo(failure("map", name, e));
+    }
+    if (fstat(impl->note.get(), &impl->info) != 0) return undo(failure("examine", name, errno));
+    impl->huge_page_bytes = mount.page_bytes;
+    return SharedMemory(std::move(impl));
+}
+
 Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) {
     if (Status s = check_name(name); !s.ok()) return s;
-    if (Status s = check_regular(name); !s.ok()) return s;
     auto impl = std::make_unique<Impl>();
     const bip::mode_t access = writable ? bip::read_write : bip::read_only;
+    Result<Descriptor> named = open_regular(name, impl->info);
+    if (!named.ok()) return named.status();
+    if (const std::optional<HugePageNote> note = read_huge_page_note(named->get())) {
+        const Result<Descriptor> file = open_huge_page_file(*note, impl->info.st_uid, writable);
+        if (!file.ok()) return file.status();
+        struct stat info {};
+        if (fstat(file->get(), &info) != 0) return failure("examine", name, errno);
+        try {
+            impl->region = map_huge_pages(*file, access, static_cast<std::size_t>(info.st_size));
+        } catch (const bip::interprocess_exception& e) {
+            return failure("map", name, e);
+        }
+        impl->note = std::move(named).value();
+        impl->huge_page_bytes = static_cast<std::size_t>(info.st_blksize);
+        return SharedMemory(std::move(impl));
+    }
     try {
         impl->object = bip::shared_memory_object(bip::open_only, name.c_str(), access);
     } catch (const bip::interprocess_exception& e) {
@@ -199,6 +253,14 @@ Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) 
 
 Status SharedMemory::remove(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
+    struct stat info {};
+    if (const Result<Descriptor> named = open_regular(name, info); named.ok()) {
+        const std::optional<HugePageNote> note = read_huge_page_note(named->get());
+        // Only who may take the name away as well.
+        if (note && (geteuid() == 0 || geteuid() == info.st_uid)) {
+            remove_huge_page_file(name, *note, info.st_uid);
+        }
+    }
     errno = 0;
     if (bip::shared_memory_object::remove(name.c_str())) return Status();
     return errno == ENOENT
@@ -220,6 +282,7 @@ Status SharedMemory::set_mode(mode_t mode) {
 
 uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
 std::uint64_t SharedMemory::inode() const noexcept { return impl_->info.st_ino; }
+std::size_t SharedMemory::huge_page_bytes() const noexcept { return impl_->huge_page_bytes; }
 mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }
 
 Status SharedMemory::lock_exclusive() {

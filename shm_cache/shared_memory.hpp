@@ -3,6 +3,9 @@
 // Names look like "/tiercache.name". Space is reserved at creation, so that a full tmpfs is an error here and
 // not a SIGBUS later. /dev/shm is world-writable: anybody may have made an object of that name. Who believes
 // what is in it looks at owner() first.
+//
+// An object may be a note of where its bytes are, in huge pages (huge_page_file.hpp): whoever opens or
+// removes it by its name need not know.
 #pragma once
 
 #include <sys/types.h>
@@ -18,6 +21,8 @@
 
 namespace tiercache {
 
+struct HugePageMount;
+
 class SharedMemory {
  public:
     SharedMemory() noexcept;
@@ -30,6 +35,11 @@ class SharedMemory {
     // A new object of exactly `bytes` zero bytes, mapped for reading and writing, with permissions `mode`
     // whatever the umask. Errors: already_exists, no_space, permission_denied, invalid_argument (name).
     static Result<SharedMemory> create(const std::string& name, std::size_t bytes, mode_t mode);
+
+    // The same in huge pages of the mount; `bytes` is a multiple of their size. Whoever creates the same name
+    // meanwhile, or removes it, must be kept out (LockFile). Errors: also those of create_huge_page_file().
+    static Result<SharedMemory> create_in_huge_pages(const std::string& name, std::size_t bytes, mode_t mode,
+                                                     const HugePageMount& mount);
 
     // Maps an existing object. Errors: not_found, permission_denied, corrupt (empty).
     static Result<SharedMemory> open(const std::string& name, bool writable);
@@ -44,6 +54,8 @@ class SharedMemory {
     [[nodiscard]] uid_t owner() const noexcept;
     [[nodiscard]] mode_t mode() const noexcept;
     [[nodiscard]] std::uint64_t inode() const noexcept;
+    // Of the huge pages that were set aside for it; 0: ordinary ones.
+    [[nodiscard]] std::size_t huge_page_bytes() const noexcept;
     // Those who have it mapped already keep it.
     Status set_mode(mode_t mode);
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -20,6 +21,8 @@ struct SegmentCommand {
     std::string block_size;
     std::string item_size;
     std::string mode = "0600";
+    HugePages huge_pages = HugePages::off;
+    std::string huge_page_mount;
     std::uint32_t processes = 256;
     double interval_s = 1;
     std::uint64_t count = 0;
@@ -51,6 +54,8 @@ Result<SegmentOptions> segment_options(const SegmentCommand& command) {
     if (!mode.ok()) return mode.status();
     options.mode = *mode;
     options.process_slots = command.processes;
+    options.huge_pages = command.huge_pages;
+    options.huge_page_mount = command.huge_page_mount;
     return options;
 }
 
@@ -64,7 +69,16 @@ Status print_segment(const SegmentStats& stats, const SegmentCommand& command) {
 Status create_segment(const SegmentCommand& command) {
     Result<SegmentOptions> options = segment_options(command);
     if (!options.ok()) return options.status();
+    // Here and not by `attempt`, to be able to say why there are none.
+    const bool attempt = options->huge_pages == HugePages::attempt;
+    if (attempt) options->huge_pages = HugePages::on;
     Result<Segment> segment = Segment::create(command.name, *options);
+    if (attempt && !segment.ok() && segment.status().code() != StatusCode::already_exists) {
+        const std::string why = segment.status().message();
+        options->huge_pages = HugePages::off;
+        segment = Segment::create(command.name, *options);
+        if (segment.ok()) fmt::print(stderr, "tiercache: ordinary pages: {}\n", why);
+    }
     if (!segment.ok()) return segment.status();
     return print_segment(segment->stats(), command);
 }
@@ -122,6 +136,13 @@ void add_segment(CLI::App& app, Run& run) {
     sub->add_option("--mode", create->mode, "Who may use it, as of a file, in octal")
         ->capture_default_str()
         ->type_name("MODE");
+    sub->add_option("--huge-pages", create->huge_pages, "Pages that the system has set aside (hugetlbfs)")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, HugePages>{
+            {"off", HugePages::off}, {"try", HugePages::attempt}, {"on", HugePages::on}}))
+        ->type_name("off|try|on");
+    sub->add_option("--huge-page-mount", create->huge_page_mount,
+                    "A hugetlbfs mount; else the one that you may write to, with the smallest pages")
+        ->type_name("FOLDER");
     add_command(*group, run, "show", "Show a segment's size, contents and counters", name_help,
                 std::make_shared<SegmentCommand>(), show_segment)
         ->alias("info");

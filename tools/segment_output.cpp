@@ -49,6 +49,7 @@ nlohmann::ordered_json segment_json(const SegmentStats& s) {
             {"largest_entry_bytes", s.largest_entry_bytes},
             {"largest_value_bytes", s.largest_value_bytes},
             {"views_per_process", s.views_per_process},
+            {"huge_page_bytes", s.huge_page_bytes},
             {"items", s.items},
             {"item_bytes", s.item_bytes},
             {"dead_bytes", s.dead_bytes},
@@ -105,6 +106,7 @@ std::string segment_table(const SegmentStats& s) {
     for (const auto& [name, value] : json.items()) {
         if (!value.is_number()) continue;
         std::string note = bytes_note(name, value.get<std::uint64_t>());
+        if (name == "huge_page_bytes" && s.huge_page_bytes == 0) note = "ordinary pages";
         if (name == "items") note = fmt::format("{:.1f}% of the index", 100 * share(s.items, s.index_slots));
         if (name == "item_bytes" || name == "dead_bytes") {
             note += fmt::format(", {:.1f}%", 100 * share(value.get<std::uint64_t>(), data_bytes));

@@ -26,14 +26,23 @@ struct Options {
 struct Entrant {
     const char* name;
     StoreMaker make;
+    bool only_where_named = false;
 };
 
 const std::vector<Entrant>& entrants() {
     // Ourselves first: the others are compared with it.
     static const std::vector<Entrant> all = {
-        {"tiercache", make_tiercache}, {"tags", make_tiercache_tags}, {"floor", make_two_loads},
-        {"lmdb", make_lmdb},           {"boost", make_boost_ipc},     {"tbb", make_tbb},
-        {"cuckoo", make_cuckoo},       {"memcached", make_memcached}, {"redis", make_redis},
+        {"tiercache", make_tiercache},
+        {"tags", make_tiercache_tags},
+        {"floor", make_two_loads},
+        {"lmdb", make_lmdb},
+        {"boost", make_boost_ipc},
+        {"tbb", make_tbb},
+        {"cuckoo", make_cuckoo},
+        {"memcached", make_memcached},
+        {"redis", make_redis},
+        // Pages must have been set aside.
+        {"huge", make_tiercache_huge, true},
     };
     return all;
 }
@@ -52,9 +61,9 @@ std::vector<Mix> chosen_of(const std::vector<Mix>& mixes, const Options& options
 std::vector<StoreMaker> chosen(const Options& options) {
     std::vector<StoreMaker> stores;
     for (const Entrant& entrant : entrants()) {
-        const bool wanted = options.only.empty() || &entrant == &entrants().front() ||
-                            std::ranges::find(options.only, entrant.name) != options.only.end();
-        if (wanted) stores.push_back(entrant.make);
+        const bool named = std::ranges::find(options.only, entrant.name) != options.only.end();
+        const bool by_itself = options.only.empty() && !entrant.only_where_named;
+        if (named || by_itself || &entrant == &entrants().front()) stores.push_back(entrant.make);
     }
     return stores;
 }
@@ -113,6 +122,8 @@ void compare_million(const Options& options, const std::vector<StoreMaker>& stor
         measure_and_print({1'000'000, 200, mixes, stores, options.rounds});
     print_ratio("l1_vs_two_loads", find(figures, "tiercache", read_only),
                 find(figures, "two dependent loads", read_only));
+    print_ratio("l1_huge_pages", find(figures, "tiercache", read_only),
+                find(figures, "tiercache, huge pages", read_only));
 }
 
 void compare(const Options& options) {
@@ -148,7 +159,9 @@ int main(int argc, char** argv) {
     app.add_option("--workloads", options.workloads, "of 100k, 1m, 16k, overhead")->delimiter(',');
     app.add_option("--mixes", options.mixes, "only these of 100/0, hot key, 95/5, 50/50")->delimiter(',');
     app.add_option("--only", options.only,
-                   "these beside ourselves: tags floor lmdb boost tbb cuckoo memcached redis")
+                   "these beside ourselves: tags floor lmdb boost tbb cuckoo memcached redis, and huge, a "
+                   "segment in pages\n"
+                   "of hugetlbfs that were set aside")
         ->delimiter(',');
     CLI11_PARSE(app, argc, argv);
     try {

@@ -1,5 +1,6 @@
 // The views of the C ABI.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <tiercache/shared_cache.h>
 
 #include <string_view>
@@ -54,6 +55,41 @@ TEST_F(SharedCacheCTest, AViewHoldsUntilItIsReleased) {
     EXPECT_EQ(tc_view_held(nullptr), 0);
     EXPECT_EQ(tc_shared_get_view(cache_, "key", 3, nullptr, nullptr), TC_INVALID_ARGUMENT);
     EXPECT_EQ(tc_shared_get_view(nullptr, "key", 3, &view, nullptr), TC_INVALID_ARGUMENT);
+}
+
+TEST_F(SharedCacheCTest, ASegmentIsMadeAsAsked) {
+    const test::SegmentName name;
+    const char* text = name.text().c_str();
+    tc_shared_cache* cache = nullptr;
+    const auto code = [&](const tc_segment_options* options) {
+        tc_status* status = tc_shared_open_or_create_with(text, options, &cache);
+        const tc_code result = status == nullptr ? TC_OK : tc_status_code(status);
+        tc_status_free(status);
+        return result;
+    };
+    tc_segment_options options = TC_SEGMENT_OPTIONS_INIT;
+    options.huge_page_mount = "/proc";
+    for (const int32_t wrong : {-1, 3}) {
+        options.huge_pages = wrong;
+        EXPECT_EQ(code(&options), TC_INVALID_ARGUMENT);
+    }
+    options.huge_pages = TC_HUGE_PAGES_ON;
+    EXPECT_EQ(code(&options), TC_INVALID_ARGUMENT);
+    EXPECT_EQ(code(nullptr), TC_INVALID_ARGUMENT);
+    options.huge_pages = TC_HUGE_PAGES_TRY;
+    options.struct_size = 8;
+    EXPECT_EQ(code(&options), TC_INVALID_ARGUMENT);
+    options.struct_size = sizeof(options);
+    options.size = 3 << 20;
+    options.mode = 0640;
+    ASSERT_EQ(code(&options), TC_OK);
+    const SegmentStats stats = Segment::inspect(name).value();
+    EXPECT_EQ(stats.size_bytes, std::size_t{3} << 20);
+    EXPECT_EQ(stats.huge_page_bytes, 0U);
+    struct stat info {};
+    ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 07777U, 0640U);
+    tc_shared_close(cache);
 }
 
 TEST_F(SharedCacheCTest, ViewsAreBounded) {

@@ -13,6 +13,7 @@ using StorePointer = std::unique_ptr<Store>;
 
 // Ourselves: SharedCache; and the segment with a check of two tags against an authority's clock table.
 StorePointer make_tiercache(const Workload& workload);
+StorePointer make_tiercache_huge(const Workload& workload);
 StorePointer make_tiercache_tags(const Workload& workload);
 // The segment that they use.
 tiercache::SegmentOptions segment_options(const Workload& workload);

@@ -90,9 +90,15 @@ class TierCache : public Store {
  public:
     explicit TierCache(const Workload& workload)
         : Store("tiercache", workload), name_("/tiercache.bench." + std::to_string(getpid())) {}
+    TierCache(const Workload& workload, HugePages huge_pages)
+        : Store("tiercache, huge pages", workload),
+          name_("/tiercache.bench." + std::to_string(getpid()) + ".huge"),
+          huge_pages_(huge_pages) {}
 
     void start() override {
-        cache_.emplace(value_of(SharedCache::create(name_, segment_options(workload()))));
+        SegmentOptions options = segment_options(workload());
+        options.huge_pages = huge_pages_;
+        cache_.emplace(value_of(SharedCache::create(name_, options)));
     }
     std::unique_ptr<Access> open() override {
         return std::make_unique<AccessOf<CachePeer>>(workload().value_bytes(),
@@ -102,6 +108,7 @@ class TierCache : public Store {
 
  private:
     std::string name_;
+    HugePages huge_pages_ = HugePages::off;
     std::optional<SharedCache> cache_;
 };
 
@@ -146,6 +153,10 @@ SegmentOptions segment_options(const Workload& workload) {
 }
 
 StorePointer make_tiercache(const Workload& workload) { return std::make_unique<TierCache>(workload); }
+
+StorePointer make_tiercache_huge(const Workload& workload) {
+    return std::make_unique<TierCache>(workload, HugePages::on);
+}
 
 StorePointer make_tiercache_tags(const Workload& workload) {
     return std::make_unique<TierCacheTags>(workload);

@@ -47,6 +47,24 @@ typedef struct tc_value tc_value;
 /* Opens the segment `name` ("/" and a name, as in shm_open), or makes one of `size` bytes when there is none.
  */
 TC_API tc_status* tc_shared_open_or_create(const char* name, size_t size, tc_shared_cache** cache);
+/* The same, of a segment that is made by these options when there is none. Begin with
+ * TC_SEGMENT_OPTIONS_INIT. */
+typedef enum tc_huge_pages {
+    TC_HUGE_PAGES_OFF = 0,
+    TC_HUGE_PAGES_TRY = 1,
+    TC_HUGE_PAGES_ON = 2
+} tc_huge_pages;
+typedef struct tc_segment_options {
+    size_t struct_size;          /* of this struct, so that later versions may add to it */
+    size_t size;                 /* of the whole segment; with huge pages rounded up to whole ones */
+    uint32_t mode;               /* who may use it, as of a file: 0600 */
+    int32_t huge_pages;          /* a tc_huge_pages: those that the system has set aside (hugetlbfs) */
+    const char* huge_page_mount; /* NULL: the one that this user may write to, with the smallest pages */
+} tc_segment_options;
+#define TC_SEGMENT_OPTIONS_INIT \
+    { sizeof(tc_segment_options), 64 << 20, 0600, TC_HUGE_PAGES_OFF, NULL }
+TC_API tc_status* tc_shared_open_or_create_with(const char* name, const tc_segment_options* options,
+                                                tc_shared_cache** cache);
 TC_API tc_status* tc_shared_open(const char* name, tc_shared_cache** cache);
 /* No call may be running. The segment and what is in it stay. NULL is allowed. */
 TC_API void tc_shared_close(tc_shared_cache* cache);
