@@ -12,6 +12,11 @@ SELECT count(DISTINCT round((run_ms / cost)::numeric, 6)) AS one_rate FROM told;
 SELECT length(tiercache.query_json('SELECT count(*) FROM explained')::text) > 0 AS filled;
 SELECT run_known_from, run_ms = (SELECT fill_ms FROM tiercache.entries WHERE sql = 'SELECT count(*) FROM explained') AS as_measured,
     saves_ms > 0 AND saves_ms < run_ms AS saves FROM tiercache.explain('SELECT count(*) FROM explained');
+-- The statistics add up what hits saved.
+SELECT saved_ms AS saved, hits AS hits_before FROM tiercache.stats \gset
+SELECT length(tiercache.query_json('SELECT count(*) FROM explained')::text) > 0 AS hit;
+SELECT hits - :hits_before AS hits, abs(saved_ms - :saved - (SELECT fill_ms FROM tiercache.entries WHERE sql = 'SELECT count(*) FROM explained')) < 0.01 AS saved_what_it_cost,
+    abs(hit_ratio - hits::float8 / (hits + misses_absent + misses_changed + misses_expired)) < 1e-9 AS ratio FROM tiercache.stats;
 -- What is refused is not planned.
 SELECT cacheable, cost, run_ms, run_known_from, hit_ms, saves_ms FROM tiercache.explain('SELECT random()');
 
