@@ -13,9 +13,11 @@ namespace {
 // Units of the victim that a put looks at for each unit that it stores: the next block is free long before
 // the open one is full, unless nearly all is kept; then kept_share takes hold.
 constexpr std::uint64_t pace = 8;
-// Victims that a put without a free block empties before it gives up, and from which on it keeps nothing.
+// What a put without a free block empties at most, of so many victims: two blocks, or where blocks are small
+// as many as this is; and one more, of which nothing is kept, before it gives up.
+constexpr std::uint32_t emergency_bytes = std::uint32_t{512} << 10;
+constexpr std::uint32_t emergency_blocks_min = 2;
 constexpr int rounds_max = 16;
-constexpr int rounds_keeping = 8;
 // Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
 constexpr int room_attempts_max = 4;
 // With fewer blocks a main queue takes more than it gives.
@@ -104,25 +106,33 @@ bool Reclaimer::open_next(Stream stream, BlockLife full) noexcept {
 }
 
 void Reclaimer::make_room(std::uint32_t wanted) noexcept {
-    for (int round = 0; round < rounds_max; ++round) {
+    constexpr std::uint32_t word_bytes_covered = BlockTable::units_per_word * unit_bytes;
+    std::uint32_t words =
+        std::max(emergency_bytes / word_bytes_covered, emergency_blocks_min * blocks_.start_words());
+    for (int round = 0; round < rounds_max && words > 0; ++round) {
         if (victim() == BlockLife::unpack(0)) choose_victim(victim());
         if (streams_.free_blocks() >= wanted) return;
         const BlockLife life = victim();
         if (life == BlockLife::unpack(0)) return;
-        work_on(life, blocks_.start_words(), round < rounds_keeping ? Keep::by_policy : Keep::nothing);
+        words -= work_on(life, std::min(words, blocks_.start_words()), Keep::by_policy);
+    }
+    if (const BlockLife life = victim(); streams_.free_blocks() == 0 && life != BlockLife::unpack(0)) {
+        work_on(life, blocks_.start_words(), Keep::nothing);
     }
 }
 
-void Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept {
+std::uint32_t Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept {
+    std::uint32_t looked_at = 0;
     const BlockState state = life.block < blocks_.count() ? blocks_.state(life.block) : BlockState{};
     const bool sealed = state.phase == BlockPhase::sealed && state.generation == life.generation;
     if (sealed) {
-        evacuate(state, life, words, keep);
-        if (!blocks_.evacuated(life.block)) return;
+        looked_at = evacuate(state, life, words, keep);
+        if (!blocks_.evacuated(life.block)) return looked_at;
         // Where another process still pins it, that one finishes: the last one out.
         finish(life.block, state);
     }
     if (victim() == life) choose_victim(life);
+    return looked_at;
 }
 
 // ---- which ---------------------------------------------------------------------------------------
@@ -235,13 +245,16 @@ struct Reclaimer::Evacuation {
     std::uint64_t now_ns;
     bool all;                // is kept, by Keep::by_policy
     std::uint64_t live = 0;  // units
+    std::uint64_t examined = 0;
+    std::uint64_t moved = 0;
     std::uint64_t evicted = 0;
     std::uint64_t expired = 0;
 };
 
-void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept {
+std::uint32_t Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words,
+                                  Keep keep) noexcept {
     const std::optional<Pin> pin = processes_.pin(life);
-    if (!pin || blocks_.state_after_pin(life.block) != sealed) return;
+    if (!pin || blocks_.state_after_pin(life.block) != sealed) return 0;
     const std::uint32_t first = blocks_.claim_words(life.block, words);
     const std::uint32_t end = std::min(first + words, blocks_.start_words());
     Evacuation e{life, sealed.stream, policy(), keep, monotonic_ns(), much_is_dead()};
@@ -249,6 +262,9 @@ void Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std::uint32_t
     note_emptied(std::uint64_t{end - first} * BlockTable::units_per_word, e.live);
     processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
     processes_.count(Counter::expired_items, e.expired);
+    processes_.count(Counter::examined_items, e.examined);
+    processes_.count(Counter::moved_items, e.moved);
+    return end - first;
 }
 
 void Reclaimer::evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept {
@@ -267,6 +283,7 @@ void Reclaimer::evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t
         const ItemHeader header = load_item_header(blocks_.item(e.life.block, offset));
         if (header.generation != e.life.generation || header.offset != offset_mark(offset)) return;
         index_.candidates(header.place_hash).prefetch();
+        ++e.examined;
         batch[held++] = {offset, header};
         if (held == batch.size()) flush();
     });
@@ -325,6 +342,7 @@ Reclaimer::Kept Reclaimer::keep_item(Evacuation& e, const Index::ItemSlot& slot,
               offset_mark(place->offset));
     blocks_.note_expiry(place->life.block, item_expires_at_ns(from));
     blocks_.mark_start(place->life.block, place->offset);
+    ++e.moved;
     return Index::move_item(slot, place->life, place->offset, e.policy) ? Kept::yes : Kept::gone;
 }
 

@@ -23,7 +23,8 @@
 // reclaimed for them, and an item for which there is no room is dropped. Of a block that
 // is chosen while no other is free at most kept_share is kept (but for parts of large values, which are kept
 // once for each time around in which they are read), so it is a gain; and a put that finds no free block
-// empties at most rounds_max victims, the later ones without keeping anything.
+// looks at emergency_bytes of victims at most, and at one block more of which it keeps nothing. Then it is
+// refused: what one put does has a bound.
 //
 // R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
 // when its phase is none that anybody writes. Every loop is bounded by the number of blocks, or of items.
@@ -80,8 +81,9 @@ class Reclaimer {
     void look_at(std::uint32_t block, Survey& survey) noexcept;
     void make_room(std::uint32_t wanted) noexcept;
 
-    void work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept;
-    void evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
+    // Both return how many words were looked at.
+    std::uint32_t work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept;
+    std::uint32_t evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
     void evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept;
     void evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept;
     void drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,

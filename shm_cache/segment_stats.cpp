@@ -47,6 +47,8 @@ void read_counters(const Statistics& statistics, SegmentStats& s) noexcept {
     s.expired_items = sum(Counter::expired_items);
     s.expired_blocks = sum(Counter::expired_blocks);
     s.reclaimed_blocks = sum(Counter::reclaimed_blocks);
+    s.examined_items = sum(Counter::examined_items);
+    s.moved_items = sum(Counter::moved_items);
     s.hit_latency = statistics.latencies();
 }
 

@@ -75,6 +75,8 @@ struct SegmentStats {
     std::uint64_t expired_items = 0;   // dropped because their time was over
     std::uint64_t expired_blocks = 0;  // dropped whole for that
     std::uint64_t reclaimed_blocks = 0;
+    std::uint64_t examined_items = 0;  // that reclamation looked at, dead ones among them
+    std::uint64_t moved_items = 0;     // and copied, because they are kept
     LatencyHistogram hit_latency;  // of one get() in latency_sampling
 
     // ---- lately ----

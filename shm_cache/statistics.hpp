@@ -50,6 +50,8 @@ enum class Counter : std::uint8_t {
     expired_items,
     expired_blocks,
     reclaimed_blocks,
+    examined_items,
+    moved_items,
 };
 
 [[nodiscard]] constexpr Counter evicted_items(DataClass data_class) noexcept {

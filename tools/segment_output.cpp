@@ -86,6 +86,8 @@ nlohmann::ordered_json segment_json(const SegmentStats& s) {
             {"expired_items", s.expired_items},
             {"expired_blocks", s.expired_blocks},
             {"reclaimed_blocks", s.reclaimed_blocks},
+            {"examined_items", s.examined_items},
+            {"moved_items", s.moved_items},
             {"hit_ratio_quarter", rounded(s.hit_ratio_quarter)},
             {"hit_ratio_half", rounded(s.hit_ratio_half)},
             {"hit_ratio_once", rounded(s.hit_ratio_once)},
