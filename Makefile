@@ -54,7 +54,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak check-core check-fresh demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak check-core check-fresh check-versions demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -70,6 +70,7 @@ help:
 	@echo 'make check        deps, build, every test on private servers'
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without (part of check)'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
+	@echo 'make check-versions  the tests of the extension on PostgreSQL 17 and 18, in bare Debians of theirs (as root)'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
 	@echo 'make check-memory  the extension in a server built for it: assertions, ASan and UBSan; MEMORY_KINDS=memcheck: Valgrind'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
@@ -225,6 +226,8 @@ bench-eviction: $(B)/bench/eviction_bench
 	@$< $(TRACES)
 check-fresh:
 	@tests/debootstrap.sh
+check-versions:
+	@tests/versions.sh
 
 # ---- style ----
 STYLED := $(sort $(foreach d,shm_cache client tools agent pg_extension tests bench demo, \

@@ -71,7 +71,12 @@ struct RedisConnection::Parser {
                      .text = c.text_};
         return &c;
     }
-    static void* array(const redisReadTask* /*task*/, int /*elements*/) { return nullptr; }
+    // What no command of ours is answered with: arrays; and of what hiredis knows since 1.0, doubles and
+    // booleans.
+    template <class... Parts>
+    static void* refuse(const redisReadTask* /*task*/, Parts... /*parts*/) {
+        return nullptr;
+    }
     static void* integer(const redisReadTask* task, long long value) {
         self(task).parsed_ = {.type = RedisReply::Type::integer, .integer = value, .text = {}};
         return &self(task);
@@ -82,12 +87,26 @@ struct RedisConnection::Parser {
     }
     static void free(void* /*object*/) {}
 
-    static inline redisReplyObjectFunctions functions = {string, array, integer, nil, free};
+    template <class Functions>
+    static Functions make_functions() {
+        Functions made{};
+        made.createString = string;
+        made.createArray = refuse;
+        made.createInteger = integer;
+        made.createNil = nil;
+        made.freeObject = free;
+        if constexpr (requires { made.createDouble; }) {
+            made.createDouble = refuse;
+            made.createBool = refuse;
+        }
+        return made;
+    }
 };
 
 RedisConnection::RedisConnection(redisContext* context, std::size_t reply_bytes_max)
     : context_(context, redisFree), reply_bytes_max_(reply_bytes_max) {
-    context->reader->fn = &Parser::functions;
+    static redisReplyObjectFunctions functions = Parser::make_functions<redisReplyObjectFunctions>();
+    context->reader->fn = &functions;
     context->reader->privdata = this;
 }
 

@@ -149,6 +149,10 @@ TEST(ClientRedis, WhatIsNotTheProtocolIsAFailure) {
              ":x\r\n$1\r\nx\r\n",
              ":1\r\n$3\r\nab",
              "\r\n\r\n\r\n",
+             ",1.5\r\n,1.5\r\n",  // hiredis knows these since 1.0; no command is answered with them
+             "#t\r\n#t\r\n",
+             "%1\r\n+a\r\n+b\r\n",
+             ">1\r\n+a\r\n",
          }) {
         const RedisTier::Outcome outcome = ask(reply, Then::close);
         EXPECT_TRUE(outcome == RedisTier::Outcome::failed || outcome == RedisTier::Outcome::absent) << reply;
