@@ -418,6 +418,18 @@ void feed_planner_settings(Walk& walk) {
          geqo_threshold, Geqo_effort, Geqo_pool_size, Geqo_generations, min_parallel_table_scan_size,
          min_parallel_index_scan_size, max_parallel_workers_per_gather, parallel_leader_participation,
          plan_cache_mode, work_mem);
+#if PG_VERSION_NUM >= 150000
+    feed(walk, recursive_worktable_factor);
+#endif
+#if PG_VERSION_NUM >= 160000
+    feed(walk, enable_presorted_aggregate);
+#endif
+#if PG_VERSION_NUM >= 170000
+    feed(walk, enable_group_by_reordering);
+#endif
+#if PG_VERSION_NUM >= 180000
+    feed(walk, enable_self_join_elimination, enable_distinct_reordering);
+#endif
 }
 
 }  // namespace

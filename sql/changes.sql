@@ -132,6 +132,8 @@ INSERT INTO changes (change) VALUES
     ('ALTER TABLE c.base ENABLE ROW LEVEL SECURITY'), ('CREATE POLICY more ON c.base FOR SELECT TO tc_changes_group USING (id = 2)'), ('ALTER POLICY few ON c.base USING (id = 5)'), ('DROP POLICY more ON c.base'), ('ALTER ROLE tc_changes BYPASSRLS'), ('ALTER ROLE tc_changes NOBYPASSRLS'), ('ALTER TABLE c.base FORCE ROW LEVEL SECURITY'), ('ALTER TABLE c.base DISABLE ROW LEVEL SECURITY'),
     ('REVOKE tc_changes_group FROM tc_changes'), ('GRANT tc_changes_group TO tc_changes'), ('ALTER ROLE tc_changes NOINHERIT'), ('ALTER ROLE tc_changes INHERIT'), ('REVOKE SELECT ON c.base FROM tc_changes'), ('GRANT SELECT (id, v) ON c.base TO tc_changes'), ('REVOKE USAGE ON SCHEMA c FROM tc_changes'), ('GRANT USAGE ON SCHEMA c TO tc_changes'), ('GRANT SELECT ON c.base TO PUBLIC'), ('ALTER TABLE c.base OWNER TO tc_changes'), ('ALTER TABLE c.base OWNER TO postgres'), ('REVOKE SELECT ON c.base FROM PUBLIC'), ('ALTER ROLE tc_changes SUPERUSER'), ('ALTER ROLE tc_changes NOSUPERUSER'),
     ('ALTER SCHEMA c RENAME TO cc'), ('ALTER SCHEMA cc RENAME TO c'), ('TRUNCATE c.base CASCADE'), ('DROP TABLE c.base CASCADE'), ('CREATE TABLE c.base (id int, v int)');
+UPDATE changes SET change = 'UPDATE c.base SET v = e.v FROM (SELECT max(v) AS v FROM c.elder) e WHERE id = 4'
+    WHERE change LIKE 'MERGE%' AND current_setting('server_version_num')::int < 150000;
 SELECT array_agg(query ORDER BY id) AS queries FROM queries \gset
 SELECT array_agg(change ORDER BY id) AS changes, count(*) AS n FROM changes \gset
 RESET search_path;

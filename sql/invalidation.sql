@@ -22,7 +22,12 @@ SELECT helpers.twice(:'q'), helpers.served(:'other');
 INSERT INTO items SELECT i, i FROM generate_series(1, 5) i;
 WITH w AS (UPDATE items SET v = 0 WHERE id = 2 RETURNING *) SELECT count(*) FROM w;
 SELECT helpers.twice(:'q'), helpers.served(:'other');
+SELECT current_setting('server_version_num')::int >= 150000 AS has_merge \gset
+\if :has_merge
 MERGE INTO items USING others ON items.id = others.id WHEN MATCHED THEN UPDATE SET v = items.v + others.v;
+\else
+UPDATE items SET v = items.v + others.v FROM others WHERE items.id = others.id;
+\endif
 SELECT helpers.twice(:'q'), helpers.served(:'other');
 DO $$ BEGIN UPDATE items SET v = 1; COMMIT; UPDATE items SET v = 2; END $$;
 SELECT helpers.twice(:'q');

@@ -241,9 +241,14 @@ DECLARE h CURSOR WITH HOLD FOR SELECT id FROM plain ORDER BY id;
 FETCH 1 FROM h;
 CLOSE h;
 
--- Parts of other commands, and several statements in one text.
+-- Parts of other commands, and several statements in one text, of which psql 14 shows the last one.
+\set SHOW_ALL_RESULTS off
 SELECT count(*) AS a FROM plain \; SELECT count(*) + 1 AS a FROM plain \; SELECT count(*) + 2 AS a FROM plain;
 SELECT count(*) AS a FROM plain \; SELECT count(*) + 1 AS a FROM plain \; SELECT count(*) + 2 AS a FROM plain;
+SELECT count(*) + 1 AS a FROM plain \; SELECT count(*) + 2 AS a FROM plain \; SELECT count(*) AS a FROM plain;
+SELECT count(*) + 1 AS a FROM plain \; SELECT count(*) + 2 AS a FROM plain \; SELECT count(*) AS a FROM plain;
+SELECT count(*) + 2 AS a FROM plain \; SELECT count(*) AS a FROM plain \; SELECT count(*) + 1 AS a FROM plain;
+SELECT count(*) + 2 AS a FROM plain \; SELECT count(*) AS a FROM plain \; SELECT count(*) + 1 AS a FROM plain;
 SELECT 1 AS a INTO made_1 FROM plain LIMIT 1 \; SELECT 2 AS a INTO made_2 FROM plain LIMIT 1;
 TABLE made_1;
 TABLE made_2;
@@ -272,11 +277,11 @@ SELECT id FROM plain WHERE id IN (SELECT id FROM plain_view WHERE id = 2);
 SELECT name FROM plain;
 RESET ROLE;
 REVOKE SELECT ON plain_view FROM tiercache_carol;
-REVOKE SELECT (id) ON plain FROM tiercache_carol;
 SET ROLE tiercache_carol;
 SELECT count(*) FROM plain_view;
 SELECT id FROM plain WHERE id IN (SELECT id FROM plain_view WHERE id = 2);
 RESET ROLE;
+REVOKE SELECT (id) ON plain FROM tiercache_carol;
 
 -- verify: the hit is compared with the query's own rows.
 SET tiercache.verify = error;
