@@ -32,7 +32,7 @@ if [[ -z ${TIERCACHE_NAMESPACE:-} ]]; then
     finish() {
         trap '' INT TERM HUP
         if [[ -n $child ]]; then
-            kill "$child" 2>/dev/null || : # --kill-child takes the whole namespace with it
+            kill -KILL "$child" 2>/dev/null || : # it blocks TERM; --kill-child takes the whole namespace with it
             wait "$child" 2>/dev/null || :
         fi
         rm -rf "$work"

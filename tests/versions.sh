@@ -3,9 +3,9 @@
 # a bare system of each by debootstrap (as root), builds HEAD there, and runs the tests that deal with the server.
 #
 #   tests/versions.sh [SUITE...]   default: trixie (PostgreSQL 17) forky (18)
-#   VERSIONS_STAGES='...'          these stages of tests/run.sh instead; "core" is `make check-core`
+#   VERSIONS_STAGES='...'          these scripts of tests/system instead; "core_suites" is `make check-core`
 #   VERSIONS_KEEP=FOLDER           keeps the bare systems there, and uses those that are there
-#   MIRROR=URL                     the Debian mirror;  CHECK_JOBS=2  as in tests/run.sh
+#   MIRROR=URL                     the Debian mirror
 #
 # Everything happens in mount and process namespaces of its own: whatever way it ends, no mount, process or folder stays.
 set -euo pipefail
@@ -29,7 +29,7 @@ if [[ -z ${TIERCACHE_NAMESPACE:-} ]]; then
     finish() {
         trap '' INT TERM HUP
         if [[ -n $child ]]; then
-            kill "$child" 2>/dev/null || : # --kill-child takes the whole namespace, and its mounts, with it
+            kill -KILL "$child" 2>/dev/null || : # it blocks TERM; --kill-child takes the whole namespace with it
             wait "$child" 2>/dev/null || :
         fi
         rm -rf --one-file-system "$work"
@@ -53,7 +53,7 @@ packages=(build-essential pkgconf clang libclang-rt-dev libpq-dev libboost-dev l
 
 inside() {
     env -i PATH=/usr/lib/ccache:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb HOME=/root CCACHE_DIR=/root/.ccache SKIP_DEPS=1 \
-        CHECK_JOBS="${CHECK_JOBS:-2}" ${http_proxy:+http_proxy="$http_proxy"} chroot "$root" "$@"
+        ${http_proxy:+http_proxy="$http_proxy"} chroot "$root" "$@"
 }
 
 mount_kernel() {
@@ -89,6 +89,19 @@ make_system() {
     touch "$root/.made"
 }
 
+# run NAME CMD...: one line when it has ended, and what it said last when it failed.
+run() {
+    local name=$1 log=$work/$suite.$1.log start=$SECONDS
+    shift
+    if inside "$@" >"$log" 2>&1 </dev/null; then
+        printf 'ok      %-14s %5d passed %6d s\n' "$name" "$(grep -cE '^ok( |$)' "$log")" $((SECONDS - start))
+    else
+        { grep -E '^not ok|error:' "$log" | head -n 20 && echo ...; tail -n 40 "$log"; } | sed 's/^/    /'
+        printf 'FAILED  %-14s %20d s\n' "$name" $((SECONDS - start))
+        return 1
+    fi
+}
+
 failures=0
 for suite in "${suites[@]}"; do
     root=$VERSIONS_KEEP/$suite
@@ -106,15 +119,16 @@ for suite in "${suites[@]}"; do
     rm -rf "$checkout"
     mkdir -p "$checkout"
     tar -xf "$work/tiercache.tar" -C "$checkout"
-    # The servers' user reads the copies of the installation below /tmp only.
     pg_config=$(inside sh -c 'cd /root/tc && deploy/find_pg_config.sh')
     echo "# $suite: $(inside "$pg_config" --version), $(inside g++ --version | head -n 1)"
+    targets=(build extension-pause)
+    for stage in $stages; do
+        if [[ -e $checkout/tests/system/$stage.cpp ]]; then targets+=("build/tests/$stage"); fi
+    done
     status=0
-    run=${stages//core/}
-    # shellcheck disable=SC2086 # a list of words
-    [[ -z ${run// /} ]] || inside sh -c 'cd /root/tc && exec tests/run.sh "$@"' sh $run </dev/null || status=$?
-    if [[ " $stages " == *" core "* ]]; then
-        inside make --no-print-directory -C /root/tc check-core </dev/null || status=$?
+    run build make --no-print-directory -j"$(nproc)" -C /root/tc "${targets[@]}" || status=$?
+    if ((status == 0)); then
+        for stage in $stages; do run "$stage" "/root/tc/tests/system/$stage.sh" || status=$?; done
     fi
     rm -rf "$checkout"
     if ((status != 0)); then
