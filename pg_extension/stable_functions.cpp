@@ -8,7 +8,7 @@ extern "C" {
 
 // Left out, and so refused:
 //   now() and its kin, age() of one argument, date_in, time_in, timestamp_in, timestamptz_in ('now' and
-//   'today' are input), timetz_in, timetz(time), timezone(text, timetz) (daylight saving of today): the time
+//   'today' are input), timetz_in, timetz(time), timezone(..., timetz) (daylight saving of today): the time
 //   of the query; reg*in, reg*out, to_reg*, format_type, pg_typeof, has_*_privilege, *_is_visible, pg_get_*,
 //   obj_description, current_schema(s), table_to_xml and its kin: the catalogs; pg_stat_*, pg_column_size,
 //   txid_*, pg_backend_pid, inet_*, version, current_setting: the server's state.
@@ -76,6 +76,10 @@ namespace {
 #if PG_VERSION_NUM >= 160000
         case F_DATE_ADD_TIMESTAMPTZ_INTERVAL:
         case F_DATE_SUBTRACT_TIMESTAMPTZ_INTERVAL:
+#endif
+#if PG_VERSION_NUM >= 170000
+        case F_TIMEZONE_TIMESTAMP:
+        case F_TIMEZONE_TIMESTAMPTZ:
 #endif
         case F_DATE_OUT:
         case F_TIMESTAMP_OUT:

@@ -80,7 +80,9 @@ SELECT tiercache.query_json(:'function'), tiercache.query_json(:'function');
 RESET ROLE;
 REASSIGN OWNED BY owned_alice TO owned_bob;
 SET ROLE owned_bob;
+\set SHOW_CONTEXT never
 SELECT tiercache.query_json(:'function');
+\set SHOW_CONTEXT errors
 RESET ROLE;
 -- Another user of the session is another role; its own user is not told apart, and not asked for.
 SET SESSION AUTHORIZATION owned_alice;
