@@ -250,15 +250,19 @@ uint64_t tc_shared_stamp(const tc_shared_cache* cache) {
 }
 
 int tc_shared_erase(tc_shared_cache* cache, const void* key, size_t key_size) {
-    return cache != nullptr && cache->cache.erase(text_of(key, key_size)) ? 1 : 0;
+    if (cache == nullptr) return -1;
+    const StatusCode code = cache->cache.erase(text_of(key, key_size)).code();
+    return code == StatusCode::ok ? 1 : code == StatusCode::not_found ? 0 : -1;
 }
 
-void tc_shared_invalidate(tc_shared_cache* cache, const char* tag) {
-    if (cache != nullptr && tag != nullptr) cache->cache.invalidate(tag);
+tc_code tc_shared_invalidate(tc_shared_cache* cache, const char* tag) {
+    if (cache == nullptr || tag == nullptr) return TC_INVALID_ARGUMENT;
+    return static_cast<tc_code>(cache->cache.invalidate(tag).code());
 }
 
-void tc_shared_clear(tc_shared_cache* cache) {
-    if (cache != nullptr) cache->cache.clear();
+tc_code tc_shared_clear(tc_shared_cache* cache) {
+    if (cache == nullptr) return TC_INVALID_ARGUMENT;
+    return static_cast<tc_code>(cache->cache.clear().code());
 }
 
 tc_status* tc_shared_get_or_load(tc_shared_cache* cache, const void* key, size_t key_size,

@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     }
     view.release();
 
-    cache->invalidate("prices");
+    (void)cache->invalidate("prices");
     if (!cache->get("price:42", price)) std::cout << "invalidated\n";
 
     const tiercache::Status removed = tiercache::SharedCache::remove(argv[1]);

@@ -16,7 +16,9 @@ Index::Index(std::byte* memory, const Geometry& geometry, const BlockTable& bloc
       bucket_count_(geometry.bucket_count),
       geometry_(geometry),
       blocks_(blocks),
-      scrub_cursor_(&reinterpret_cast<SegmentHeader*>(memory)->scrub_cursor) {}
+      scrub_cursor_(&reinterpret_cast<SegmentHeader*>(memory)->scrub_cursor),
+      touched_(reinterpret_cast<Word*>(memory + geometry.touched_at)),
+      warming_(&reinterpret_cast<SegmentHeader*>(memory)->warming) {}
 
 bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std::byte> key) const noexcept {
     if (slot.tag != slot_tag(hash) || slot.block >= blocks_.count()) return false;
@@ -107,6 +109,7 @@ bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<co
 bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                     Slot& displaced) noexcept {
     displaced = {};
+    if (warming()) touch(hash);
     const Candidates candidates = this->candidates(place_hash(hash));
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         Choice choice;
@@ -114,8 +117,9 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
         Slot placed = slot;
         if (choice.own) {
             placed.frequency = choice.slot.frequency;
-            // Release: pairs with the acquire of readers; the item's words come before it.
-            if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_acq_rel)) {
+            // Release: pairs with the acquire of readers; the item's words come before it. Sequentially
+            // consistent: before the writer's look at SegmentHeader::successor.
+            if (choice.word->compare_exchange_strong(choice.seen, placed.pack(), std::memory_order_seq_cst)) {
                 return true;
             }
             continue;
@@ -127,8 +131,8 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
         if (choice.displaces) displaced = choice.slot;
         const bool becomes_visible = sole(candidates, hash, key, choice.word);
         const std::uint64_t next = becomes_visible ? placed.pack() : 0;
-        // Release: as above. Fails when another writer emptied it.
-        if (choice.word->compare_exchange_strong(pending, next, std::memory_order_acq_rel) &&
+        // Sequentially consistent: as above. Fails when another writer emptied it.
+        if (choice.word->compare_exchange_strong(pending, next, std::memory_order_seq_cst) &&
             becomes_visible) {
             return true;
         }
@@ -137,21 +141,57 @@ bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const S
 }
 
 bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
+    const bool empty_pending = warming();  // of the copier; a put begins anew
+    if (empty_pending) touch(hash);
     const Candidates candidates = this->candidates(place_hash(hash));
     bool erased = false;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {
             std::uint64_t word = 0;
-            // What is pending comes after this.
-            if (!holds_key(candidates[i], hash, key, word) || Slot::unpack(word).pending()) break;
+            if (!holds_key(candidates[i], hash, key, word)) break;
+            const bool pending = Slot::unpack(word).pending();
+            // A put that is pending comes after this.
+            if (pending && !empty_pending) break;
             // Fails when a reader raised the frequency, or a writer replaced the item: look again.
             if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) {
-                erased = true;
+                erased |= !pending;
                 break;
             }
         }
     }
     return erased;
+}
+
+// ---- while a predecessor's items are copied here ----
+
+void Index::touch(const KeyHash& hash) noexcept {
+    const TouchedBit at = touched_bit(hash);
+    // Sequentially consistent: before the search for the key that follows. A bit that is there already needs
+    // no second writing: whoever reads it here comes after who set it.
+    if ((at.word->load(std::memory_order_seq_cst) & at.bit) == 0) {
+        at.word->fetch_or(at.bit, std::memory_order_seq_cst);
+    }
+}
+
+void Index::touch_all() noexcept {
+    for (std::uint64_t pair = 0; pair < bucket_count_ / 2; pair += 64) {
+        touched_[pair / 64].store(UINT64_MAX, std::memory_order_seq_cst);
+    }
+}
+
+bool Index::touched(const KeyHash& hash) const noexcept {
+    const TouchedBit at = touched_bit(hash);
+    return (at.word->load(std::memory_order_seq_cst) & at.bit) != 0;
+}
+
+bool Index::copy_has_place(const KeyHash& hash) const noexcept {
+    if (touched(hash)) return false;
+    const Candidates candidates = this->candidates(place_hash(hash));
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        // Relaxed: publish_copy() looks again.
+        if (unused(candidates[i].load(std::memory_order_relaxed))) return true;
+    }
+    return false;
 }
 
 Index::ItemSlot Index::find_item(std::uint64_t place_hash, BlockLife life,
@@ -234,10 +274,12 @@ bool Index::in_main(const KeyHash& hash) const noexcept {
 }
 
 void Index::clear() noexcept {
+    if (warming()) touch_all();
     for (std::uint64_t b = 0; b < bucket_count_; ++b) {
         for (Word& word : buckets_[b].slots) {
             // Acquire and release: a later put that finds the slot empty comes after this.
-            if (word.load(std::memory_order_relaxed) != 0) word.exchange(0, std::memory_order_acq_rel);
+            // Sequentially consistent: after touch_all().
+            if (word.load(std::memory_order_seq_cst) != 0) word.exchange(0, std::memory_order_acq_rel);
         }
     }
 }

@@ -26,6 +26,12 @@
 //       moves away from it, so who saw it recycled sees the moved slot.
 //    4  Only its own writer makes a pending slot visible. One that a dead writer left is emptied by the next
 //       put of the key, displaced as an unused item is, or stale when its block is recycled.
+//    5  While a predecessor's items are copied here (segment_resize.cpp), one thread makes items visible that
+//       are older than any change of this segment. Each change first sets its key's bit in `touched`, then
+//       searches the slots; the copier takes its slot as pending, then looks at the bit, then makes it
+//       visible. All of that is sequentially consistent: either the copier sees the bit and withdraws, or the
+//       change finds the copier's slot and empties it. So a copy becomes visible only where nothing was put,
+//       erased or cleared since this segment was made, and never replaces anything.
 //  - The slot has 13 bits of the generation (its lowest bit, always 0 in an item's, left out). They come
 //    around after 8,192 recycles of a block; scrub() has cleared every stale slot long before. Should one
 //    survive, the item's own header still has the full generation.
@@ -38,6 +44,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/eviction.hpp"
@@ -190,6 +197,16 @@ class Index {
     bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                  Slot& displaced) noexcept;
 
+    // Makes an item that was copied from a predecessor visible, unless something was put, erased or cleared
+    // here before, or there is no place for it that nobody uses; false then. The caller pins the item's block
+    // and is the only one who copies. `in_between()` is called once the slot is pending; for tests.
+    template <class InBetween>
+    bool publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
+                      InBetween in_between) noexcept;
+
+    // Would it, at this moment?
+    [[nodiscard]] bool copy_has_place(const KeyHash& hash) const noexcept;
+
     // Takes the item of `key` out; false when there was none.
     bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
@@ -232,6 +249,22 @@ class Index {
         }
     }
 
+    // The same in an order that has nothing to do with the keys' places.
+    template <class Visit>
+    void for_each_scattered(Visit visit) const {
+        // About the golden section of the buckets, and coprime to their number: comes to each once.
+        std::uint64_t step = bucket_count_ / 8 * 5 | 1;
+        while (std::gcd(step, bucket_count_) != 1) step += 2;
+        std::uint64_t at = 0;
+        for (std::uint64_t b = 0; b < bucket_count_; ++b, at = (at + step) % bucket_count_) {
+            for (const Word& word : buckets_[at].slots) {
+                // Acquire: pairs with publish().
+                const Slot slot = Slot::unpack(word.load(std::memory_order_acquire));
+                if (live(slot) && !visit(slot)) return;
+            }
+        }
+    }
+
     // A reader's note that the item was used. Loses against any concurrent change.
     static void raise_frequency(Word& word, std::uint64_t seen) noexcept {
         // Relaxed: a read-modify-write keeps the release sequence that publish() began.
@@ -254,7 +287,51 @@ class Index {
     std::uint64_t bucket_count_ = 0;
     Geometry geometry_;
     BlockTable blocks_;
+    // ---- while a predecessor's items are copied here ----
+    [[nodiscard]] bool warming() const noexcept {
+        // Acquire: pairs with the end of warming, after which nothing is copied.
+        return warming_->load(std::memory_order_acquire) != 0;
+    }
+    struct TouchedBit {
+        Word* word;
+        std::uint64_t bit;
+    };
+    [[nodiscard]] TouchedBit touched_bit(const KeyHash& hash) const noexcept {
+        const auto pair = static_cast<std::uint64_t>(&candidates(place_hash(hash)).bucket(0) - buckets_) / 2;
+        return {&touched_[pair / 64], std::uint64_t{1} << pair % 64};
+    }
+    void touch(const KeyHash& hash) noexcept;
+    void touch_all() noexcept;
+    [[nodiscard]] bool touched(const KeyHash& hash) const noexcept;
+
     Word* scrub_cursor_ = nullptr;
+    Word* touched_ = nullptr;
+    const Word* warming_ = nullptr;
 };
+
+template <class InBetween>
+bool Index::publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
+                         InBetween in_between) noexcept {
+    if (touched(hash)) return false;
+    const Candidates candidates = this->candidates(place_hash(hash));
+    Word* place = nullptr;
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        std::uint64_t word = 0;
+        if (holds_key(candidates[i], hash, key, word)) return false;
+        if (place != nullptr || !unused(word)) continue;
+        place = &candidates[i];
+        seen = word;
+    }
+    if (place == nullptr) return false;
+    std::uint64_t pending = slot.as_pending().pack();
+    // Sequentially consistent: before the look at the bit. Release: the item's words come before it.
+    if (!place->compare_exchange_strong(seen, pending, std::memory_order_seq_cst)) return false;
+    in_between();
+    const bool first = !touched(hash);
+    // Release: as in publish(). Fails when a change emptied it.
+    return place->compare_exchange_strong(pending, first ? slot.pack() : 0, std::memory_order_acq_rel) &&
+           first;
+}
 
 }  // namespace tiercache

@@ -18,7 +18,7 @@ namespace tiercache {
 namespace {
 
 constexpr std::uint64_t segment_magic = 0x4d47455352454954;  // "TIERSEGM"
-constexpr std::uint32_t segment_layout_version = 6;
+constexpr std::uint32_t segment_layout_version = 7;
 constexpr std::size_t segment_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t item_bytes_mean_min = 32;
 constexpr std::size_t page_bytes = 4096;
@@ -53,7 +53,9 @@ void place(Geometry& g) noexcept {
         round_up(g.block_states_at + g.block_count * sizeof(std::uint64_t), cache_line_bytes);
     g.block_notes_at = round_up(g.block_records_at + g.block_count * block_record_bytes, cache_line_bytes);
     g.block_note_bytes = round_up(sizeof(std::uint64_t) + bitmap_bytes, cache_line_bytes);
-    g.index_at = round_up(g.block_notes_at + g.block_count * g.block_note_bytes, 2 * cache_line_bytes);
+    g.touched_at = g.block_notes_at + g.block_count * g.block_note_bytes;
+    const std::uint64_t touched_bytes = round_up(g.bucket_count / 2, bits_per_word) / 8;
+    g.index_at = round_up(g.touched_at + touched_bytes, 2 * cache_line_bytes);
     g.blocks_at = round_up(g.index_at + g.bucket_count * cache_line_bytes, page_bytes);
     g.end = g.blocks_at + g.block_count * g.block_bytes;
 }
@@ -72,6 +74,10 @@ std::uint64_t default_block_bytes(std::uint64_t size_bytes) noexcept {
     const std::uint64_t least = std::min(std::bit_floor(size_bytes / 16), one_piece_bytes);
     return std::clamp(std::max(std::bit_floor(size_bytes / 1024), least), std::uint64_t{block_bytes_min},
                       std::uint64_t{block_bytes_max});
+}
+
+std::uint64_t affordable_process_slots(std::uint64_t size_bytes) noexcept {
+    return std::max<std::uint64_t>(process_slots_min, size_bytes / 16 / process_slot_bytes);
 }
 
 // One for each 256 KiB: who computes values at the same time is a matter of the load, and a larger segment is
@@ -103,7 +109,8 @@ Status check_options(const SegmentOptions& options) {
 std::uint64_t checksum_of(const SegmentHeader& header) noexcept {
     const std::uint64_t words[] = {header.layout_version, header.process_slots, header.size_bytes,
                                    header.block_bytes,    header.block_count,   header.bucket_count,
-                                   header.lease_count,    header.clock_slots,   header.lock_file};
+                                   header.lease_count,    header.clock_slots,   header.lock_file,
+                                   header.lineage,        header.life};
     return hash_bytes(std::as_bytes(std::span(words)));
 }
 
@@ -130,9 +137,8 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     g.lease_count = lease_count_for(options.size_bytes);
     g.clock_slots = options.clock_slots;
     if (fit == Fit::fewer_process_slots) {
-        const std::uint64_t affordable = options.size_bytes / 16 / process_slot_bytes;
         g.process_slots = static_cast<std::uint32_t>(
-            std::min<std::uint64_t>(g.process_slots, std::max<std::uint64_t>(process_slots_min, affordable)));
+            std::min<std::uint64_t>(g.process_slots, affordable_process_slots(options.size_bytes)));
     }
     if (options.size_bytes / g.block_bytes > block_count_max) {
         return bad_options("a segment of this block size has at most " +
@@ -150,7 +156,35 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
         "slots");
 }
 
-void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_file) noexcept {
+std::uint32_t default_clock_slots(std::uint64_t size_bytes) noexcept {
+    const std::uint64_t affordable = std::bit_floor(size_bytes / 64 / sizeof(ClockSlot));
+    return static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(affordable, 64, ClockTable::default_slot_count));
+}
+
+SegmentOptions options_for_resize(const Geometry& g, std::size_t size_bytes, mode_t mode) noexcept {
+    SegmentOptions options;
+    options.size_bytes = size_bytes;
+    options.mode = mode;
+    if (g.block_bytes != default_block_bytes(g.size_bytes)) options.block_bytes = g.block_bytes;
+    // buckets_for(), backwards.
+    const std::uint64_t slots = std::max<std::uint64_t>(1, (g.bucket_count - 1) * slots_per_bucket);
+    options.item_bytes_mean =
+        std::max<std::uint64_t>(item_bytes_mean_min, g.block_count * g.block_bytes * 10 / 6 / slots);
+    options.clock_slots = g.clock_slots != 0 && g.clock_slots == default_clock_slots(g.size_bytes)
+                              ? default_clock_slots(size_bytes)
+                              : g.clock_slots;
+    // As many as it could have had means that more were asked for.
+    if (g.process_slots < affordable_process_slots(g.size_bytes)) options.process_slots = g.process_slots;
+    return options;
+}
+
+Lineage read_lineage(const std::byte* memory) noexcept {
+    const auto& header = *reinterpret_cast<const SegmentHeader*>(memory);
+    return {header.lineage, header.life};
+}
+
+void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_file, Lineage lineage) noexcept {
     auto* magic = reinterpret_cast<std::atomic<std::uint64_t>*>(memory);
     // Half made until publish_segment().
     magic->store(0, std::memory_order_relaxed);
@@ -165,6 +199,8 @@ void format_segment(std::byte* memory, const Geometry& g, std::uint64_t lock_fil
     header->lease_count = g.lease_count;
     header->clock_slots = g.clock_slots;
     header->lock_file = lock_file;
+    header->lineage = lineage.id;
+    header->life = lineage.life;
     header->checksum = checksum_of(*header);
     LocalAuthority::format({memory + g.local_clock_at, g.local_clock_bytes}, g.clock_slots);
     // Relaxed: publish_segment() releases it.

@@ -1,7 +1,7 @@
 // The segment's memory map, and the numbers that follow from it.
 //
 //   header | process slots | statistics | leases | local clock | sampler | block states | block records |
-//   block notes | index | blocks
+//   block notes | touched | index | blocks
 //
 //   header         what the segment is, and the few words that all writers share
 //   process slots  per process: who it is, what it pins                    (process_table.hpp)
@@ -12,13 +12,16 @@
 //   block states   one 64-bit word each, dense: readers look at them       (block.hpp)
 //   block records  per block, dense: age, expiry, evacuation                (block.hpp)
 //   block notes    per block: how far it is filled, where items start      (block.hpp)
-//   index          buckets of one cache line                               (index.hpp)
+//   touched        a bit for each pair of buckets, while a predecessor's items are copied
+//   (segment_resize.cpp) index          buckets of one cache line                               (index.hpp)
 //   blocks         items, back to back                                     (item.hpp)
 //
 // A Geometry is plain numbers in private memory. It is made from options, or read once from a header that may
 // hold anything, and checked; every address and every loop bound comes from it and never again from shared
 // memory. What it says is true for the life of the segment.
 #pragma once
+
+#include <sys/types.h>
 
 #include <atomic>
 #include <cstddef>
@@ -63,7 +66,16 @@ struct SegmentHeader {
     std::uint32_t lease_count;
     std::uint32_t clock_slots;
     std::uint64_t lock_file;  // inode of the lock file that belongs to it; 0 in caller-owned memory
-    std::uint64_t checksum;   // of the words above but `magic`
+    std::uint64_t checksum;   // of the words above but `magic`, and of `lineage` and `life`
+
+    // Which segments take each other's place under one name: equal, and the later one has lived through more
+    // resizes. Written once, as the words above.
+    alignas(cache_line_bytes) std::uint64_t lineage;
+    std::uint64_t life;
+    // What took this one's place, by the mark in its file's name; 0: nothing did. Set once.
+    std::atomic<std::uint64_t> successor;
+    // 1 while a predecessor's items may be copied here.
+    std::atomic<std::uint64_t> warming;
 
     // Per stream: {generation, number} of the block that writers append to (stream.hpp). 0: none yet.
     alignas(cache_line_bytes) std::atomic<std::uint64_t> open_blocks[stream_count];
@@ -80,7 +92,7 @@ struct SegmentHeader {
     std::atomic<std::uint64_t> emptied_units;
     std::atomic<std::uint64_t> live_units;
 };
-static_assert(sizeof(SegmentHeader) == 3 * cache_line_bytes);
+static_assert(sizeof(SegmentHeader) == 4 * cache_line_bytes);
 
 struct Geometry {
     std::uint64_t size_bytes = 0;
@@ -103,6 +115,7 @@ struct Geometry {
     std::uint64_t block_records_at = 0;
     std::uint64_t block_notes_at = 0;
     std::uint64_t block_note_bytes = 0;
+    std::uint64_t touched_at = 0;
     std::uint64_t index_at = 0;
     std::uint64_t blocks_at = 0;
     std::uint64_t end = 0;
@@ -118,8 +131,25 @@ enum class Fit { exact, fewer_process_slots };
 // Error: invalid_argument.
 Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit);
 
+// Whose place a segment takes.
+struct Lineage {
+    std::uint64_t id = 0;
+    std::uint64_t life = 0;
+};
+
 // Writes an empty segment to `memory`, which has geometry.size_bytes; READY is not set yet.
-void format_segment(std::byte* memory, const Geometry& geometry, std::uint64_t lock_file) noexcept;
+void format_segment(std::byte* memory, const Geometry& geometry, std::uint64_t lock_file,
+                    Lineage lineage = {}) noexcept;
+
+[[nodiscard]] Lineage read_lineage(const std::byte* memory) noexcept;
+
+// Slots of a local clock that suit the size: a 64th of it, up to 1 MiB.
+[[nodiscard]] std::uint32_t default_clock_slots(std::uint64_t size_bytes) noexcept;
+
+// The options that make a segment like this one in another size: what suited the old size suits the new one,
+// what was chosen stays.
+[[nodiscard]] SegmentOptions options_for_resize(const Geometry& geometry, std::size_t size_bytes,
+                                                mode_t mode) noexcept;
 
 // Says READY: from here on others may attach.
 void publish_segment(std::byte* memory) noexcept;

@@ -13,7 +13,6 @@ namespace {
 
 // The clock has a cache line of its own, before the table: readers of the table never touch it.
 constexpr std::size_t table_at = cache_line_bytes;
-constexpr std::uint64_t first_clock = 1;
 
 // Never 0, which is the epoch of entries that no local authority stamped.
 std::uint64_t random_epoch() noexcept {
@@ -30,7 +29,8 @@ std::size_t LocalAuthority::size_bytes(std::uint32_t slot_count) noexcept {
     return slot_count == 0 ? 0 : table_at + ClockTable::size_bytes(slot_count);
 }
 
-void LocalAuthority::format(std::span<std::byte> memory, std::uint32_t slot_count) noexcept {
+void LocalAuthority::format(std::span<std::byte> memory, std::uint32_t slot_count,
+                            std::uint64_t first_clock) noexcept {
     if (slot_count == 0) return;
     new (memory.data()) Clock(first_clock);
     Result<ClockTable> table = ClockTable::format(memory.subspan(table_at), slot_count);

@@ -32,8 +32,10 @@ class LocalAuthority {
 
     // 0 for no slots.
     [[nodiscard]] static std::size_t size_bytes(std::uint32_t slot_count) noexcept;
-    // With a random epoch, so that an entry of another segment is never fresh here.
-    static void format(std::span<std::byte> memory, std::uint32_t slot_count) noexcept;
+    // With a random epoch, so that an entry of another segment is never fresh here. Whatever has a stamp
+    // below `first_clock` isn't either.
+    static void format(std::span<std::byte> memory, std::uint32_t slot_count,
+                       std::uint64_t first_clock = 1) noexcept;
     // The memory may hold anything; when it is no table of so many slots, there is no local authority.
     [[nodiscard]] static LocalAuthority attach(std::span<std::byte> memory,
                                                std::uint32_t slot_count) noexcept;
@@ -43,6 +45,11 @@ class LocalAuthority {
     [[nodiscard]] LocalStamp stamp() const noexcept {
         // Acquire: nothing that the caller reads from here on is older than this. Pairs with advance().
         return {table_.epoch(), clock_->load(std::memory_order_acquire)};
+    }
+
+    // Is a value of this stamp never fresh, whatever its tags?
+    [[nodiscard]] bool outdated(const LocalStamp& stamp) const noexcept {
+        return stamp.epoch != table_.epoch() || stamp.clock < table_.floor();
     }
 
     // May a value with these tags, computed under `stamp`, be used? Call it after the value was copied.

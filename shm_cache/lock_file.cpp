@@ -1,13 +1,17 @@
 #include "shm_cache/lock_file.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "shm_cache/monotonic_time.hpp"
@@ -19,6 +23,11 @@ namespace {
 constexpr std::uint64_t making_byte = 0;
 constexpr std::uint64_t first_slot_byte = 1;
 constexpr int open_attempts = 8;
+
+// The descriptors by which this process makes a segment, or waits to. A child that another thread forks
+// meanwhile has a share in the lock, which would outlive this process.
+std::mutex makers_mutex;
+constinit std::array<int, 64> makers{};  // plus 1; 0: none
 
 std::string file_name(const std::string& segment_name) { return segment_name + ".lock"; }
 
@@ -44,6 +53,45 @@ void descriptor_path(int fd, char (&path)[32]) noexcept {
     char* at = path + sizeof(prefix) - 1;
     while (count > 0) *at++ = digits[--count];
     *at = '\0';
+}
+
+// Only what is allowed between fork and exec. False: the descriptor is closed.
+bool reopen(int fd) noexcept {
+    char path[32];
+    descriptor_path(fd, path);
+    const int fresh = ::open(path, O_RDWR | O_CLOEXEC);
+    // Closing the inherited descriptor is what matters: with it goes this process's share in the locks.
+    const bool reopened = fresh >= 0 && dup3(fresh, fd, O_CLOEXEC) >= 0;
+    if (!reopened) close(fd);
+    if (fresh >= 0) close(fresh);
+    return reopened;
+}
+
+void before_fork() { makers_mutex.lock(); }
+void after_fork_in_parent() { makers_mutex.unlock(); }
+void after_fork_in_child() {
+    for (int& maker : makers) {
+        if (maker != 0) (void)reopen(maker - 1);
+        maker = 0;
+    }
+    makers_mutex.unlock();
+}
+
+// False: there are too many.
+bool add_maker(int fd) {
+    static std::once_flag fork_handlers;
+    std::call_once(fork_handlers,
+                   [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
+    const std::lock_guard guard(makers_mutex);
+    const auto place = std::ranges::find(makers, 0);
+    if (place == makers.end()) return false;
+    *place = fd + 1;
+    return true;
+}
+
+void remove_maker(int fd) noexcept {
+    const std::lock_guard guard(makers_mutex);
+    std::ranges::replace(makers, fd + 1, 0);
 }
 
 }  // namespace
@@ -92,7 +140,9 @@ LockFile& LockFile::operator=(LockFile&& other) noexcept {
 }
 
 LockFile::~LockFile() {
-    if (fd_ >= 0) close(fd_);
+    if (fd_ < 0) return;
+    remove_maker(fd_);
+    close(fd_);
 }
 
 bool LockFile::still_named(const std::string& segment_name) const noexcept {
@@ -115,49 +165,48 @@ bool LockFile::set_lock(short type, std::uint64_t byte) const noexcept {
 
 Status LockFile::lock_making(std::uint32_t wait_ms) {
     const std::uint64_t deadline = monotonic_ns() + std::uint64_t{wait_ms} * 1'000'000;
+    if (!add_maker(fd_)) return Status(StatusCode::busy, "this process makes too many segments at once");
     for (;;) {
         if (set_lock(F_WRLCK, making_byte)) return Status();
         if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
+            const int error = errno;
+            remove_maker(fd_);
             return {StatusCode::internal,
-                    std::string("could not lock the segment's lock file: ") + std::strerror(errno)};
+                    std::string("could not lock the segment's lock file: ") + std::strerror(error)};
         }
         if (monotonic_ns() >= deadline) break;
         const timespec millisecond{0, 1'000'000};
         nanosleep(&millisecond, nullptr);
     }
+    remove_maker(fd_);
     return {StatusCode::busy,
-            "another process is making or removing the segment; try again, or look for a stopped "
+            "another process is making, resizing or removing the segment; try again, or look for a stopped "
             "process that holds its lock file in /dev/shm"};
 }
 
-void LockFile::unlock_making() noexcept { set_lock(F_UNLCK, making_byte); }
-
-bool LockFile::try_lock_slot(std::uint32_t slot) noexcept {
-    return fd_ >= 0 && set_lock(F_WRLCK, first_slot_byte + slot);
+void LockFile::unlock_making() noexcept {
+    set_lock(F_UNLCK, making_byte);
+    remove_maker(fd_);
 }
 
-void LockFile::unlock_slot(std::uint32_t slot) noexcept { set_lock(F_UNLCK, first_slot_byte + slot); }
+bool LockFile::try_lock_slot(std::uint64_t lock) noexcept {
+    return fd_ >= 0 && set_lock(F_WRLCK, first_slot_byte + lock);
+}
 
-bool LockFile::slot_locked_by_other(std::uint32_t slot) const noexcept {
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = static_cast<off_t>(first_slot_byte + slot);
-    lock.l_len = 1;
-    return fcntl(fd_, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+void LockFile::unlock_slot(std::uint64_t lock) noexcept { set_lock(F_UNLCK, first_slot_byte + lock); }
+
+bool LockFile::slot_locked_by_other(std::uint64_t lock) const noexcept {
+    struct flock asked {};
+    asked.l_type = F_WRLCK;
+    asked.l_whence = SEEK_SET;
+    asked.l_start = static_cast<off_t>(first_slot_byte + lock);
+    asked.l_len = 1;
+    return fcntl(fd_, F_OFD_GETLK, &asked) != 0 || asked.l_type != F_UNLCK;
 }
 
 void LockFile::reopen_after_fork() noexcept {
     if (fd_ < 0) return;
-    char path[32];
-    descriptor_path(fd_, path);
-    const int fresh = ::open(path, O_RDWR | O_CLOEXEC);
-    // Closing the inherited descriptor is what matters: with it goes this process's share in the locks.
-    if (fresh < 0 || dup3(fresh, fd_, O_CLOEXEC) < 0) {
-        close(fd_);
-        fd_ = -1;
-    }
-    if (fresh >= 0) close(fresh);
+    if (!reopen(fd_)) fd_ = -1;
 }
 
 }  // namespace tiercache

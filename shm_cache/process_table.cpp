@@ -72,8 +72,9 @@ ProcessSlot* slots_of(std::byte* memory, const Geometry& geometry) noexcept {
 
 // ---- membership ----------------------------------------------------------------------------------
 
-Membership::Membership(std::optional<LockFile> file, std::int32_t first_slot) noexcept
-    : slot(first_slot), lock_file(std::move(file)) {
+Membership::Membership(std::shared_ptr<LockFile> file, std::uint64_t segment_life,
+                       std::int32_t first_slot) noexcept
+    : slot(first_slot), lock_file(std::move(file)), life(segment_life) {
     static std::once_flag fork_handlers;
     std::call_once(fork_handlers,
                    [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
@@ -98,8 +99,9 @@ std::int32_t Membership::claim(ProcessSlot* slots, std::uint32_t count) noexcept
     const std::lock_guard guard(memberships_mutex);
     // Another thread may have been first.
     if (const std::int32_t seen = slot.load(std::memory_order_acquire); seen >= 0) return seen;
+    if (left.load(std::memory_order_relaxed)) return none;
     for (std::uint32_t i = 0; i < count; ++i) {
-        if (!lock_file->try_lock_slot(i)) continue;
+        if (!lock_file->try_lock_slot(lock_of(i))) continue;
         reset(slots[i]);
         // Release: pairs with own_slot().
         slot.store(static_cast<std::int32_t>(i), std::memory_order_release);
@@ -121,15 +123,21 @@ ProcessTable::ProcessTable(std::byte* memory, const Geometry& geometry,
 
 ProcessTable::ProcessTable(ProcessTable&&) noexcept = default;
 
-ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, LockFile lock_file) {
-    auto membership = std::make_unique<Membership>(std::move(lock_file), Membership::none);
-    (void)membership->claim(slots_of(memory, geometry), geometry.process_slots);
-    return {memory, geometry, std::move(membership)};
+ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry,
+                                std::shared_ptr<LockFile> lock_file, std::uint64_t life) {
+    ProcessTable table = visit(memory, geometry, std::move(lock_file), life);
+    (void)table.claim_slot();
+    return table;
+}
+
+ProcessTable ProcessTable::visit(std::byte* memory, const Geometry& geometry,
+                                 std::shared_ptr<LockFile> lock_file, std::uint64_t life) {
+    return {memory, geometry, std::make_unique<Membership>(std::move(lock_file), life, Membership::none)};
 }
 
 ProcessTable ProcessTable::join(std::byte* memory, const Geometry& geometry, std::uint32_t slot) {
     reset(slots_of(memory, geometry)[slot]);
-    return {memory, geometry, std::make_unique<Membership>(std::nullopt, static_cast<std::int32_t>(slot))};
+    return {memory, geometry, std::make_unique<Membership>(nullptr, 0, static_cast<std::int32_t>(slot))};
 }
 
 ProcessTable::~ProcessTable() {
@@ -220,10 +228,26 @@ std::optional<ViewPin> ProcessTable::pin_view(BlockLife life) noexcept {
     return std::nullopt;
 }
 
+bool ProcessTable::holds_view() const noexcept {
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    if (slot < 0) return false;
+    return std::ranges::any_of(slots_[slot].views,
+                               [](const Word& view) { return view.load(std::memory_order_seq_cst) != 0; });
+}
+
+void ProcessTable::leave() noexcept {
+    const std::lock_guard guard(memberships_mutex);
+    membership_->left.store(true, std::memory_order_relaxed);  // relaxed: read under the mutex
+    const std::int32_t slot = membership_->slot.load(std::memory_order_relaxed);
+    if (slot >= 0 && membership_->lock_file != nullptr) {
+        membership_->lock_file->unlock_slot(membership_->lock_of(static_cast<std::uint32_t>(slot)));
+    }
+}
+
 bool ProcessTable::alive(std::uint32_t slot) noexcept {
     if (!membership_->lock_file) return true;
     if (static_cast<std::int32_t>(slot) == membership_->slot.load(std::memory_order_relaxed)) return true;
-    return membership_->lock_file->slot_locked_by_other(slot);
+    return membership_->lock_file->slot_locked_by_other(membership_->lock_of(slot));
 }
 
 bool ProcessTable::in_use(std::uint32_t slot) const noexcept {
@@ -255,9 +279,10 @@ void ProcessTable::bury(std::uint32_t slot) noexcept {
     const std::unique_lock guard(memberships_mutex, std::try_to_lock);
     if (!guard || static_cast<std::int32_t>(slot) == membership_->slot.load(std::memory_order_relaxed))
         return;
-    if (!membership_->lock_file->try_lock_slot(slot)) return;
+    const std::uint64_t lock = membership_->lock_of(slot);
+    if (!membership_->lock_file->try_lock_slot(lock)) return;
     vacate(slots_[slot]);
-    membership_->lock_file->unlock_slot(slot);
+    membership_->lock_file->unlock_slot(lock);
 }
 
 Owner ProcessTable::self() noexcept {

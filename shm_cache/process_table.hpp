@@ -68,7 +68,11 @@ class ProcessTable {
  public:
     // For a named segment. When all process slots are taken it joins without one, to look only, until
     // claim_slot() finds one free.
-    static ProcessTable join(std::byte* memory, const Geometry& geometry, LockFile lock_file);
+    static ProcessTable join(std::byte* memory, const Geometry& geometry, std::shared_ptr<LockFile> lock_file,
+                             std::uint64_t life);
+    // The same, and no slot is claimed before one is needed.
+    static ProcessTable visit(std::byte* memory, const Geometry& geometry,
+                              std::shared_ptr<LockFile> lock_file, std::uint64_t life);
     // For caller-owned memory: `slot` is below geometry.process_slots, or equal to it for whoever formatted.
     static ProcessTable join(std::byte* memory, const Geometry& geometry, std::uint32_t slot);
 
@@ -80,6 +84,8 @@ class ProcessTable {
 
     // Adds to a counter, and returns what this thread's part of it was before.
     std::uint64_t count(Counter counter, std::uint64_t n = 1) noexcept;
+    // Counts a hit; false when the segment is closed (Statistics::close()).
+    [[nodiscard]] bool count_hit() noexcept;
     [[nodiscard]] Statistics& statistics() noexcept { return statistics_; }
     [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
 
@@ -106,6 +112,12 @@ class ProcessTable {
     [[nodiscard]] static constexpr std::uint32_t views_max(std::uint32_t block_count) noexcept {
         return std::clamp<std::uint32_t>(block_count / 4, 1, views_per_process);
     }
+
+    // Does this process hold a view? Sequentially consistent: pairs with find_view().
+    [[nodiscard]] bool holds_view() const noexcept;
+    // Gives the slot back for good, where none of its words is looked at by others any more. Threads that are
+    // in the middle of something go on with its number.
+    void leave() noexcept;
 
     // Does a living process pin this life of a block? Frees the pins of dead ones on the way.
     [[nodiscard]] bool pinned(BlockLife life) noexcept;
@@ -162,7 +174,7 @@ class Membership {
     static constexpr std::int32_t refused =
         -2;  // found none; claim_slot(), and now and then a count, tries again
 
-    Membership(std::optional<LockFile> lock_file, std::int32_t slot) noexcept;
+    Membership(std::shared_ptr<LockFile> lock_file, std::uint64_t life, std::int32_t slot) noexcept;
     ~Membership();
     Membership(const Membership&) = delete;
     Membership& operator=(const Membership&) = delete;
@@ -171,9 +183,15 @@ class Membership {
     std::int32_t claim(ProcessSlot* slots, std::uint32_t count) noexcept;
 
     std::atomic<std::int32_t> slot;
-    std::optional<LockFile> lock_file;  // none: caller-owned memory
-    Word next_try_ns = 0;               // when a count may look for a free slot again
-    Membership* next = nullptr;         // in the list of all, for the fork handlers
+    std::shared_ptr<LockFile> lock_file;  // none: caller-owned memory
+    std::uint64_t life;                   // of the segment
+    std::atomic<bool> left = false;       // for good
+    Word next_try_ns = 0;                 // when a count may look for a free slot again
+    Membership* next = nullptr;           // in the list of all, for the fork handlers
+
+    [[nodiscard]] std::uint64_t lock_of(std::uint32_t number) const noexcept {
+        return LockFile::slot_lock(life, number);
+    }
 };
 
 inline ProcessSlot* ProcessTable::own_slot() noexcept {
@@ -188,6 +206,16 @@ inline std::uint64_t ProcessTable::count(Counter counter, std::uint64_t n) noexc
     if (slot < 0) [[unlikely]]
         return count_without_slot(counter, n);
     return statistics_.add(static_cast<std::uint32_t>(slot), counter, n);
+}
+
+inline bool ProcessTable::count_hit() noexcept {
+    // Acquire: as in own_slot().
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    if (slot < 0) [[unlikely]] {
+        count_without_slot(Counter::hits, 1);
+        return !statistics_.closed();
+    }
+    return statistics_.add_hit(static_cast<std::uint32_t>(slot));
 }
 
 inline bool ProcessTable::has_slot() const noexcept {

@@ -59,6 +59,9 @@ class Reclaimer {
     // Is there room that was never used? What comes first is kept then: no item has proven better yet.
     [[nodiscard]] bool filling() const noexcept;
 
+    // How many blocks are kept free.
+    [[nodiscard]] static std::uint32_t reserve_of(std::uint32_t block_count) noexcept;
+
     // What a put of so many units owes to reclamation, where there is something to do.
     void advance(std::uint64_t units) noexcept;
 
@@ -67,7 +70,6 @@ class Reclaimer {
     bool open_next(Stream stream, BlockLife full) noexcept;
 
     // Free blocks that reclamation strives for.
-    [[nodiscard]] static std::uint32_t reserve_of(std::uint32_t block_count) noexcept;
 
  private:
     enum class Keep { by_policy, nothing };

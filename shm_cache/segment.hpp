@@ -12,6 +12,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -96,6 +97,10 @@ class ValueView {
 
 class LeaseTable;
 class LocalAuthority;
+struct Geometry;
+struct ItemContent;
+class LockFile;
+class SharedMemory;
 
 class Segment {
  public:
@@ -156,7 +161,9 @@ class Segment {
 
     // Stores an encoded entry under its own key, in place of an older one. Errors: corrupt (not an entry),
     // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is
-    // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on).
+    // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on),
+    // unavailable (the segment was resized and this process can't open what took its place, for want of
+    // descriptors, memory or rights, or because it was removed: nothing is found either until it can).
     Status put(std::span<const std::byte> entry) noexcept;
 
     // Stores a value without making an entry of it first; the counterpart of get_value(). `stored` is as long
@@ -166,16 +173,38 @@ class Segment {
                      const EntryFields& fields, std::span<const std::byte> stored,
                      std::uint32_t raw_length) noexcept;
 
-    // Takes the entry of `key` out; false when there was none.
-    bool erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
+    // Takes the entry of `key` out. Errors: not_found, there was none; unavailable, as put().
+    Status erase(const KeyHash& hash, std::span<const std::byte> key) noexcept;
 
-    // Takes everything out that was put before the call.
-    void clear() noexcept;
+    // Takes everything out that was put before the call. Error: unavailable.
+    Status clear() noexcept;
 
     // Calls visit(context, entry bytes) with a private copy of each entry, in no order; entries put or
-    // evicted meanwhile may or may not be seen. `visit` returns false to stop. Allocates; may throw
-    // std::bad_alloc.
+    // evicted meanwhile may or may not be seen, and those of a segment that is resized meanwhile twice.
+    // `visit` returns false to stop. Allocates; may throw std::bad_alloc.
     void for_each(bool (*visit)(void* context, std::span<const std::byte> entry), void* context) const;
+
+    // ---- another size ----
+
+    struct ResizeProgress {
+        std::uint64_t items_seen = 0;
+        std::uint64_t items_total = 0;  // about
+        std::uint64_t items_copied = 0;
+        std::uint64_t bytes_copied = 0;
+    };
+    // Called now and then, first when nothing is changed yet. False ends it: the first time nothing has
+    // happened, later the segment has its new size and what was copied so far.
+    using ReportResize = bool (*)(void* context, const ResizeProgress& progress);
+    // Gives the segment of this name another size while it is used: a new one takes its place, with the same
+    // owner, group and permissions. Whoever has it open follows at the next call; nobody waits. What is
+    // useful is copied, the most used first, as far as it fits; until then it is a miss. No value that was
+    // replaced, erased or invalidated comes back, and nothing of that is lost, whoever dies when
+    // (segment_resize.cpp). Both segments' memory is needed for some time: that of the old one is given back
+    // when all processes have followed and released the views they held. Only for the segment's owner and
+    // root. Errors: those of open() and create(); busy: somebody makes, resizes or removes it, or `report`
+    // ended it first.
+    static Result<ResizeProgress> resize(const std::string& name, std::size_t size_bytes,
+                                         ReportResize report = nullptr, void* context = nullptr);
 
     // Says what became of what get() returned; its caller judges that. Counted in stats().
     void note(Note note) noexcept;
@@ -186,9 +215,10 @@ class Segment {
     // the permission to read.
     static Result<SegmentStats> inspect(const std::string& name);
 
-    // Who computes what is missing (lease.hpp). As long as the Segment.
+    // Who computes what is missing (lease.hpp), in the segment as it is now: leases end when it is resized.
     [[nodiscard]] LeaseTable& leases() noexcept;
-    // The segment's own clock (local_authority.hpp); not valid where SegmentOptions::clock_slots was 0.
+    // The segment's own clock (local_authority.hpp), as it is now; not valid where
+    // SegmentOptions::clock_slots was 0.
     [[nodiscard]] LocalAuthority& local_authority() noexcept;
 
     // Does the name still lead to this segment? Always true for caller-owned memory.
@@ -198,7 +228,42 @@ class Segment {
     friend class SharedCache;  // whose hits are compiled in one piece (segment_find.hpp)
     struct Impl;
     explicit Segment(std::unique_ptr<Impl> impl) noexcept;
-    std::unique_ptr<Impl> impl_;
+
+    // ---- a segment, and those that took its place (segment_impl.hpp, segment_resize.cpp) ----
+    // What is known to be the latest, closed or not.
+    [[nodiscard]] Impl& latest() const noexcept;
+    // The same, looked for when it is closed; closed when there is no other to be had.
+    [[nodiscard]] Impl& current() const noexcept;
+    template <class Change, class Late>
+    Status change(Change change, Late late) noexcept;
+    template <class Read>
+    StatusCode read(Read read) const noexcept;
+    enum class Urgency : unsigned char { at_once, now_and_then };
+    // Of a closed one: what took its place, open. nullptr: that can't be opened, or was tried just before.
+    Impl* follow(Impl& from, Urgency urgency) const noexcept;
+    static Result<std::unique_ptr<Impl>> open_successor(const Impl& at, const std::string& file);
+    static Impl* open_next(Impl& at) noexcept;
+    static Status cannot_follow() noexcept;
+    // Gives back what is no longer used of those before the latest.
+    void settle() const noexcept {
+        // Relaxed: whoever comes later will do.
+        if (unsettled_.load(std::memory_order_relaxed)) [[unlikely]]
+            retire_all();
+    }
+    void retire_all() const noexcept;
+    static Result<Segment> open_named(const std::string& name);
+    static std::unique_ptr<Impl> assemble(const std::string& name, SharedMemory memory,
+                                          const Geometry& geometry, LockFile lock);
+    static Result<std::unique_ptr<Impl>> make_successor(Impl& from, const Geometry& geometry,
+                                                        const std::string& file);
+    class WarmCopy;
+
+    Status store(const KeyHash& hash, const ItemContent& content) noexcept;
+    void count_put(StatusCode outcome) noexcept;
+
+    std::unique_ptr<Impl> impl_;  // the first one, which keeps those that followed
+    mutable std::atomic<Impl*> current_ = nullptr;
+    mutable std::atomic<bool> unsettled_ = false;
 };
 
 }  // namespace tiercache

@@ -9,6 +9,7 @@
 // anybody's, and are left alone. Nobody waits for, or makes a lock file beside, what is not to be had.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,11 +20,33 @@
 
 #include "shm_cache/huge_page_file.hpp"
 #include "shm_cache/lock_file.hpp"
+#include "shm_cache/monotonic_time.hpp"
+#include "shm_cache/segment_file.hpp"
 #include "shm_cache/segment_impl.hpp"
 
 namespace tiercache {
 
+Status segment_file::check_name(const std::string& name) {
+    if (Status s = SharedMemory::check_name(name); !s.ok()) return s;
+    if (name.ends_with(".lock")) {
+        return {StatusCode::invalid_argument,
+                "\"" + name + "\" is the name of a lock file, not of a segment; leave \".lock\" away"};
+    }
+    return Status();
+}
+
+Status segment_file::check_owner(const std::string& name, uid_t owner) {
+    const uid_t me = geteuid();
+    if (owner == me || owner == 0 || me == 0) return Status();
+    return {StatusCode::permission_denied, "segment \"" + name + "\" belongs to another user (uid " +
+                                               std::to_string(owner) +
+                                               "); choose another name, or run as that user"};
+}
+
 namespace {
+
+using segment_file::check_name;
+using segment_file::check_owner;
 
 constexpr int race_attempts = 16;
 
@@ -38,24 +61,6 @@ Status no_such_segment(const std::string& name) {
 Status half_made(const std::string& name) {
     return {StatusCode::busy,
             "segment \"" + name + "\" is being made, or its maker died half-way; create it again"};
-}
-
-Status check_name(const std::string& name) {
-    if (Status s = SharedMemory::check_name(name); !s.ok()) return s;
-    if (name.ends_with(".lock")) {
-        return {StatusCode::invalid_argument,
-                "\"" + name + "\" is the name of a lock file, not of a segment; leave \".lock\" away"};
-    }
-    return Status();
-}
-
-// Entries are believed, so the maker of a segment must be: oneself or root. Root may look at anybody's.
-Status check_owner(const std::string& name, uid_t owner) {
-    const uid_t me = geteuid();
-    if (owner == me || owner == 0 || me == 0) return Status();
-    return {StatusCode::permission_denied, "segment \"" + name + "\" belongs to another user (uid " +
-                                               std::to_string(owner) +
-                                               "); choose another name, or run as that user"};
 }
 
 // Even root: whoever owns the lock file has a say in who lives.
@@ -180,6 +185,12 @@ Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& 
     return SharedMemory::create(name, geometry.size_bytes, options.mode);
 }
 
+std::uint64_t random_lineage() noexcept {
+    std::uint64_t id = 0;
+    if (getrandom(&id, sizeof(id), GRND_NONBLOCK) != sizeof(id)) id = monotonic_ns();
+    return id;
+}
+
 Status check_memory(std::span<std::byte> memory) {
     if (reinterpret_cast<std::uintptr_t>(memory.data()) % cache_line_bytes == 0) return Status();
     return {StatusCode::invalid_argument, "the memory of a segment must be aligned to 64 bytes"};
@@ -187,9 +198,18 @@ Status check_memory(std::span<std::byte> memory) {
 
 }  // namespace
 
-Segment::Segment(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
-Segment::Segment(Segment&&) noexcept = default;
-Segment& Segment::operator=(Segment&&) noexcept = default;
+// Relaxed: a Segment is made, moved and destroyed by one thread, before and after others use it.
+Segment::Segment(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)), current_(impl_.get()) {}
+Segment::Segment(Segment&& other) noexcept
+    : impl_(std::move(other.impl_)),
+      current_(other.current_.load(std::memory_order_relaxed)),
+      unsettled_(other.unsettled_.load(std::memory_order_relaxed)) {}
+Segment& Segment::operator=(Segment&& other) noexcept {
+    impl_ = std::move(other.impl_);
+    current_.store(other.current_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    unsettled_.store(other.unsettled_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    return *this;
+}
 Segment::~Segment() = default;
 
 // ---- named segments ------------------------------------------------------------------------------
@@ -205,6 +225,7 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (*found == Found::segment) return exists;
     Result<LockFile> lock = lock_for_making(name, options, check_maker);
     if (!lock.ok()) return lock.status();
+    segment_file::finish_resize(name, *lock);
     found = look(name);
     if (!found.ok()) return found.status();
     if (*found == Found::segment) return exists;
@@ -217,17 +238,38 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
         return memory.status();
     }
     std::byte* base = memory->bytes().data();
-    format_segment(base, *geometry, lock->inode());
+    format_segment(base, *geometry, lock->inode(), {random_lineage(), 0});
     publish_segment(base);
     lock->unlock_making();
-    auto impl =
-        std::make_unique<Impl>(base, *geometry, ProcessTable::join(base, *geometry, std::move(lock).value()));
-    impl->memory = std::move(memory).value();
-    impl->name = name;
-    return Segment(std::move(impl));
+    return Segment(assemble(name, std::move(memory).value(), *geometry, std::move(lock).value()));
 }
 
 Result<Segment> Segment::open(const std::string& name) {
+    Result<Segment> opened = open_named(name);
+    if (!opened.ok() || !opened->impl_->closed()) return opened;
+    // Its resizer is between two steps, or died there.
+    if (opened->follow(*opened->impl_, Urgency::at_once) == nullptr) return cannot_follow();
+    Result<LockFile> lock = LockFile::open(name);
+    if (lock.ok() && lock->lock_making(0).ok() && lock->still_named(name)) {
+        segment_file::finish_resize(name, *lock);
+    }
+    return opened;
+}
+
+std::unique_ptr<Segment::Impl> Segment::assemble(const std::string& name, SharedMemory memory,
+                                                 const Geometry& geometry, LockFile lock) {
+    std::byte* base = memory.bytes().data();
+    auto lock_file = std::make_shared<LockFile>(std::move(lock));
+    auto impl = std::make_unique<Impl>(
+        base, geometry, ProcessTable::join(base, geometry, lock_file, read_lineage(base).life));
+    impl->memory = std::move(memory);
+    impl->name = name;
+    impl->file_name = name;
+    impl->lock_file = std::move(lock_file);
+    return impl;
+}
+
+Result<Segment> Segment::open_named(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
     const Result<Found> found = look(name);
     if (!found.ok()) return found.status();
@@ -250,11 +292,7 @@ Result<Segment> Segment::open(const std::string& name) {
         return Status(StatusCode::corrupt, "the lock file of segment \"" + name +
                                                "\" is missing or another's; remove the segment");
     }
-    auto impl =
-        std::make_unique<Impl>(base, *geometry, ProcessTable::join(base, *geometry, std::move(lock).value()));
-    impl->memory = std::move(memory).value();
-    impl->name = name;
-    return Segment(std::move(impl));
+    return Segment(assemble(name, std::move(memory).value(), *geometry, std::move(lock).value()));
 }
 
 Result<Segment> Segment::open_or_create(const std::string& name, const SegmentOptions& options) {
@@ -279,6 +317,7 @@ Status Segment::remove(const std::string& name) {
         lock_for_making(name, SegmentOptions{},
                         [](const std::string& n, const LockFile& l) { return check_owner(n, l.owner()); });
     if (!lock.ok()) return lock.status();
+    segment_file::finish_resize(name, *lock);
     found = look(name);
     if (!found.ok()) return found.status();
     Status removed = *found == Found::nothing ? no_such_segment(name) : SharedMemory::remove(name);
@@ -323,8 +362,17 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
     if (!found.ok()) return found.status();
     if (*found == Found::nothing) return no_such_segment(name);
     if (*found == Found::half_made) return half_made(name);
-    const Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
+    Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
     if (!memory.ok()) return memory.status();
+    const auto successor = [&memory] {
+        return reinterpret_cast<const SegmentHeader*>(memory->bytes().data())->successor.load();
+    };
+    // Closed: before or after what took its place got the name.
+    for (int attempt = 0; attempt < race_attempts && successor() != 0; ++attempt) {
+        const std::string marked = segment_file::successor_name(name, successor());
+        Result<SharedMemory> next = SharedMemory::open(attempt % 2 == 0 ? marked : name, /*writable=*/false);
+        if (next.ok()) memory = std::move(next);
+    }
     if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
     // Only loads from here on.
     std::byte* base = memory->bytes().data();
@@ -342,7 +390,8 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
 }
 
 bool Segment::still_current() const noexcept {
-    return impl_->name.empty() || impl_->memory.still_named(impl_->name);
+    const Impl& at = current();
+    return at.name.empty() || at.memory.still_named(at.name) || at.memory.still_named(at.file_name);
 }
 
 }  // namespace tiercache

@@ -7,7 +7,8 @@
 //   4  copy what was asked for; the block's generation is still the same, or the copy may be a mixture: try
 //      again, twice
 //   5  raise the item's frequency, up to 3, then never; note the hit if the key is in the sample
-//   (sampler.hpp)
+//   (sampler.hpp). The word beside the counter of hits says whether the segment is closed: then another one
+//   has taken its place, and nothing counts that is found here (segment_resize.cpp)
 //
 // Templates that are inlined into their callers, so that a hit's numbers stay in registers from step to step.
 #pragma once
@@ -64,7 +65,8 @@ template <class Take>
             const Slot slot = Slot::unpack(seen);
             if (slot.tag != tag) continue;
             const ReadResult result = read_item(slot, &wanted, take);
-            if (result == ReadResult::whole) note_hit(hash, word, seen);
+            if (result == ReadResult::whole && !note_hit(hash, word, seen)) [[unlikely]]
+                return ReadResult::closed;
             if (result != ReadResult::other) return result;
         }
     }
@@ -87,11 +89,13 @@ template <class Take>
     }
 }
 
-inline void Segment::Impl::note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept {
-    processes.count(Counter::hits);
+inline bool Segment::Impl::note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept {
+    if (!processes.count_hit()) [[unlikely]]
+        return false;
     if (Slot::unpack(seen).frequency < frequency_max) Index::raise_frequency(word, seen);
     if (sampler.samples(hash)) [[unlikely]]
         sample_hit(hash, seen);
+    return true;
 }
 
 // Copies a value and its tags, with `reserve(bytes)` to say where the value goes.

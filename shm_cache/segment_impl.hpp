@@ -17,12 +17,15 @@
 namespace tiercache {
 
 // `whole`: it is what a put() left there. `torn`: its block was recycled meanwhile. `other`: no such item.
-// `no_pin`: this process holds all the views it may. `copy_only`: it can't be viewed.
-enum class ReadResult { whole, torn, other, no_room, no_pin, copy_only };
+// `no_pin`: this process holds all the views it may. `copy_only`: it can't be viewed. `closed`: what was
+// found does not count, another segment has taken this one's place.
+enum class ReadResult { whole, torn, other, no_room, no_pin, copy_only, closed };
 
 struct Segment::Impl {
     Impl(std::byte* base, const Geometry& g, ProcessTable table)
         : geometry(g),
+          header(reinterpret_cast<SegmentHeader*>(base)),
+          lineage(read_lineage(base)),
           blocks(base, g),
           index(base, g, blocks),
           sampler(base, g),
@@ -33,17 +36,39 @@ struct Segment::Impl {
           reclaimer(base, g, blocks, index, streams, processes) {}
 
     Geometry geometry;
+    SegmentHeader* header;
+    Lineage lineage;
     BlockTable blocks;
     Index index;
     Sampler sampler;
     // Unmapped after the process table has left: declared before it.
-    SharedMemory memory;  // empty for caller-owned memory
-    std::string name;
+    SharedMemory memory;    // empty for caller-owned memory
+    std::string name;       // empty for caller-owned memory
+    std::string file_name;  // under which it was opened: the name, or the one from before it was renamed
+    std::shared_ptr<LockFile> lock_file;
     ProcessTable processes;
     LeaseTable leases;
     LocalAuthority authority;  // none where the segment has no local clock
     Streams streams;
     Reclaimer reclaimer;
+
+    // ---- being followed by another segment (segment_resize.cpp) ----
+    // What took this one's place, by its mark, or 0. From then on no change that is made here counts.
+    [[nodiscard]] std::uint64_t successor() const noexcept {
+        // Sequentially consistent: after a change, pairs with the store in resize(). Caller-owned memory has
+        // no successor: its word was overwritten.
+        return name.empty() ? 0 : header->successor.load(std::memory_order_seq_cst);
+    }
+    [[nodiscard]] bool closed() const noexcept { return successor() != 0; }
+    // What took its place, once this process has that open; it is destroyed with this.
+    std::atomic<Impl*> next = nullptr;
+    // When a read may try again to open it.
+    std::atomic<std::uint64_t> next_try_ns = 0;
+    // Of those whose place was taken: the memory was given back, or somebody is about to.
+    std::atomic<bool> retired = false;
+    ~Impl() { delete next.load(std::memory_order_relaxed); }  // NOLINT(cppcoreguidelines-owning-memory)
+    // Gives the memory, the process slot and the descriptor back; not while a view is held. False: later.
+    bool retire() noexcept;
 
     // ---- reading (segment_find.hpp) ----
     struct Wanted {
@@ -73,11 +98,11 @@ struct Segment::Impl {
     // segment_parts.cpp. Counts no hits. `torn` when the value was replaced or dropped meanwhile.
     ReadResult read_parts(const PartsNote& note, std::span<std::byte> to) noexcept;
     bool read_part(const PartKey& key, std::span<std::byte> to) noexcept;
-    // Counts a miss and says what its caller is told.
+    // Counts a miss and says what its caller is told; `unavailable` when the segment is closed.
     StatusCode missed(ReadResult result) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) noexcept;
-    // A hit on the item that `word` was `seen` to name.
-    void note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept;
+    // A hit on the item that `word` was `seen` to name; false when it does not count.
+    [[nodiscard]] bool note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept;
     // The rest of it, of a key in the sample.
     void sample_hit(const KeyHash& hash, std::uint64_t seen) noexcept;
 
@@ -86,16 +111,72 @@ struct Segment::Impl {
     [[nodiscard]] bool fits_item(const ItemHeader& header) const noexcept {
         return header.entry_bytes() <= entry_bytes_max(geometry);
     }
+    // A copy of a predecessor's item: where it lay, how often it was used lately.
+    struct Copied {
+        Stream stream;
+        std::uint8_t frequency;
+    };
+    // already_exists where something was changed since this segment was made.
+    Status store_copy(const KeyHash& hash, const ItemContent& content, const Copied& copied) noexcept;
     // `header` is content.header(), and fits.
-    Status store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
-                      Stream stream) noexcept;
-    Status store_parts(const KeyHash& hash, const ItemContent& content) noexcept;
+    Status store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header, Stream stream,
+                      const Copied* copied = nullptr) noexcept;
+    Status store_parts(const KeyHash& hash, const ItemContent& content,
+                       const Copied* copied = nullptr) noexcept;
     // A put of so many units: for the sampler, and what it has to say.
     void learn(const KeyHash& hash, std::uint64_t units) noexcept;
     // Where a new item of this key belongs.
     Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;
 };
+
+inline Segment::Impl& Segment::latest() const noexcept {
+    // Acquire: pairs with follow().
+    return *current_.load(std::memory_order_acquire);
+}
+
+inline Segment::Impl& Segment::current() const noexcept {
+    Impl& at = latest();
+    if (!at.closed()) [[likely]]
+        return at;
+    Impl* next = follow(at, Urgency::now_and_then);
+    return next == nullptr ? at : *next;
+}
+
+// Makes a change where it counts: change(impl), and should the segment have been closed meanwhile, late(impl)
+// in what took its place. That must leave nothing which the change was to replace; what the change itself was
+// to leave need not be there.
+template <class Change, class Late>
+Status Segment::change(Change change, Late late) noexcept {
+    settle();
+    Impl* at = &latest();
+    if (at->closed()) [[unlikely]] {
+        at = follow(*at, Urgency::at_once);
+        if (at == nullptr) return cannot_follow();
+    }
+    Status status = change(*at);
+    while (at->closed()) [[unlikely]] {
+            at = follow(*at, Urgency::at_once);
+            if (at == nullptr) return cannot_follow();
+            (void)late(*at);
+            full_fence();
+        }
+    return status;
+}
+
+// Reads where it counts: read(impl), which answers `unavailable` when it found out that the segment is
+// closed.
+template <class Read>
+[[gnu::always_inline]] inline StatusCode Segment::read(Read read) const noexcept {
+    Impl* at = &latest();
+    while (true) {
+        const StatusCode code = read(*at);
+        if (code != StatusCode::unavailable) [[likely]]
+            return code;
+        at = follow(*at, Urgency::now_and_then);
+        if (at == nullptr) return StatusCode::not_found;
+    }
+}
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,
                                 const Sampler& sampler, const Statistics& statistics,

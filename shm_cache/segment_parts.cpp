@@ -10,7 +10,8 @@ constexpr std::uint64_t past_small_queue = 32;
 
 }  // namespace
 
-Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& content) noexcept {
+Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& content,
+                                  const Copied* copied) noexcept {
     if (content.stored.size() > value_bytes_max(geometry)) return Status(StatusCode::too_large);
     if (!processes.claim_slot()) return Status(StatusCode::no_space);
     PartsNote note{{}, hash.low, content.stored.size()};
@@ -21,7 +22,7 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
     // Key and tags alone may be too much.
     if (!head.storable() || !fits_item(head.header())) return Status(StatusCode::too_large);
 
-    Stream stream = admit(hash, content.fields.data_class);
+    Stream stream = copied != nullptr ? copied->stream : admit(hash, content.fields.data_class);
     const std::uint64_t room = geometry.block_count * geometry.block_bytes;
     if (reclaimer.policy().copy_forward && content.stored.size() > room / past_small_queue) {
         stream.queue = Queue::main;
@@ -39,7 +40,7 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
         part.raw_length = static_cast<std::uint32_t>(part.stored.size());
         if (Status s = store_item(hash_key(key.bytes()), part, part.header(), stream); !s.ok()) return s;
     }
-    return store_item(hash, head, head.header(), stream);
+    return store_item(hash, head, head.header(), stream, copied);
 }
 
 ReadResult Segment::Impl::read_parts(const PartsNote& note, std::span<std::byte> to) noexcept {

@@ -5,6 +5,8 @@
 namespace tiercache {
 
 StatusCode Segment::Impl::missed(ReadResult result) noexcept {
+    if (result == ReadResult::closed || closed()) [[unlikely]]
+        return StatusCode::unavailable;
     switch (result) {
         // Not counted: the copying read that follows is.
         case ReadResult::no_pin:
@@ -97,8 +99,10 @@ std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte
                                   CopyTarget target) noexcept {
     std::span<std::byte> entry;
     bool unsealed = false;
-    const TakeEntry<Impl> take{*impl_, target, entry, unsealed};
-    if (impl_->find(hash, key, take) != StatusCode::ok) return {};
+    const StatusCode code = read([&](Impl& at) {
+        return at.find(hash, key, TakeEntry<Impl>{at, target, entry, unsealed});
+    });
+    if (code != StatusCode::ok) return {};
     // The key was compared where it lies, and copied after: only damage can have come between.
     if (!is_entry_of(entry, key)) return {};
     if (unsealed) seal_entry(entry);
@@ -113,7 +117,7 @@ StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> ke
     const auto reserve = [target](std::size_t bytes) noexcept {
         return target.reserve(target.context, bytes);
     };
-    return impl_->find_value(hash, key, tags, reserve, read);
+    return this->read([&](Impl& at) { return at.find_value(hash, key, tags, reserve, read); });
 }
 
 StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> key,
@@ -122,7 +126,7 @@ StatusCode Segment::get_value(const KeyHash& hash, std::span<const std::byte> ke
     const auto reserve = [buffer](std::size_t bytes) noexcept {
         return bytes <= buffer.size() ? buffer.data() : nullptr;
     };
-    return impl_->find_value(hash, key, tags, reserve, read);
+    return this->read([&](Impl& at) { return at.find_value(hash, key, tags, reserve, read); });
 }
 
 // ---- values where they lie -------------------------------------------------------------------------
@@ -133,7 +137,7 @@ StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::by
                                     std::span<Tag, max_entry_tags> tags, bool compressed_too,
                                     ValueView& view) noexcept {
     view.release();
-    return find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
+    const StatusCode code = find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
         view.release();  // of an earlier try
         const ItemHeader header = words.header();
         load_item_fields(item, header, view.fields, view.raw_length);
@@ -155,11 +159,14 @@ StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::by
         view.pin() = *std::move(pin);
         return ReadResult::whole;
     });
+    if (code != StatusCode::ok) view.release();
+    return code;
 }
 
 StatusCode Segment::get_view(const KeyHash& hash, std::span<const std::byte> key,
                              std::span<Tag, max_entry_tags> tags, ValueView& view) noexcept {
-    return impl_->find_view(hash, key, tags, true, view);
+    settle();
+    return read([&](Impl& at) { return at.find_view(hash, key, tags, true, view); });
 }
 
 }  // namespace tiercache

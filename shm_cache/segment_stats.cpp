@@ -120,7 +120,8 @@ SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& bloc
 }
 
 SegmentStats Segment::stats() const noexcept {
-    const Impl& s = *impl_;
+    settle();
+    const Impl& s = current();
     SegmentStats stats = read_segment_stats(s.geometry, s.blocks, s.index, s.sampler,
                                             s.processes.statistics(), s.processes.holders());
     if (!s.name.empty()) {

@@ -1,7 +1,8 @@
 // What a segment tells about itself: sizes, what it holds at this moment, and what happened since it was
 // made.
 //
-// Counts outlive the processes that made them; a segment that is removed and made again begins at 0. Numbers
+// Counts outlive the processes that made them, and go on when the segment is resized, but for what was
+// counted in the milliseconds of its change; a segment that is removed and made again begins at 0. Numbers
 // that are read while others work are approximate.
 #pragma once
 
@@ -47,7 +48,7 @@ struct SegmentStats {
     std::uint64_t processes = 0;  // that have a process slot
     std::uint64_t pins = 0;
 
-    // ---- since it was made ----
+    // ---- since it was made, in whatever size ----
     std::uint64_t hits = 0;        // served; stale ones among them
     std::uint64_t stale_hits = 0;  // not fresh, but within what the caller allows
     std::uint64_t misses = 0;      // of these kinds:
@@ -81,7 +82,7 @@ struct SegmentStats {
 
     // ---- lately ----
     // What an LRU cache of this many times the memory would have hit, as a sample of the keys tells; all 0 at
-    // the beginning. An access is a hit or a put: misses that nobody fills don't count.
+    // the beginning and after a resize. An access is a hit or a put: misses that nobody fills don't count.
     double hit_ratio_quarter = 0;
     double hit_ratio_half = 0;
     double hit_ratio_once = 0;

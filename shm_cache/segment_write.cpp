@@ -68,7 +68,7 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
 }
 
 Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
-                                 Stream stream) noexcept {
+                                 Stream stream, const Copied* copied) noexcept {
     // Who has no slot has no name to reclaim under and no pin to write with.
     if (!processes.claim_slot()) return Status(StatusCode::no_space);
     reclaimer.advance(header.units());
@@ -83,12 +83,26 @@ Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content
     tiercache::store_item(blocks.item(life.block, place->offset), header, content);
     blocks.note_expiry(life.block, expires_at_ns(header.received_at_ns, header.hard_ttl_ms));
     blocks.mark_start(life.block, place->offset);
-    const Slot slot{slot_tag(hash), Slot::slot_generation(life.generation),
-                    static_cast<std::uint16_t>(life.block), place->offset, 0};
+    Slot slot{slot_tag(hash), Slot::slot_generation(life.generation), static_cast<std::uint16_t>(life.block),
+              place->offset, 0};
+    if (copied != nullptr) {
+        slot.frequency = copied->frequency;
+        const bool copy = index.publish_copy(hash, content.key, slot, [] {});
+        return copy ? Status() : Status(StatusCode::already_exists);
+    }
     Slot displaced;
     if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
     if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
     return Status();
+}
+
+Status Segment::Impl::store_copy(const KeyHash& hash, const ItemContent& content,
+                                 const Copied& copied) noexcept {
+    if (content.storable()) {
+        const ItemHeader item = content.header();
+        if (fits_item(item)) return store_item(hash, content, item, copied.stream, &copied);
+    }
+    return store_parts(hash, content, &copied);
 }
 
 void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
@@ -98,6 +112,19 @@ void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
     }
 }
 
+// A late put leaves nothing: what it was to replace goes, and it may have been seen already, so that it would
+// come back if something else was put since.
+Status Segment::store(const KeyHash& hash, const ItemContent& content) noexcept {
+    return change([&](Impl& at) { return at.store(hash, content); },
+                  [&](Impl& at) { return at.index.erase(hash, content.key); });
+}
+
+void Segment::count_put(StatusCode outcome) noexcept {
+    if (outcome == StatusCode::unavailable) return;
+    ProcessTable& processes = latest().processes;
+    processes.count(put_counter(outcome, processes));
+}
+
 Status Segment::put(std::span<const std::byte> entry) noexcept {
     EntryView view;
     const StatusCode decoded = decode_entry(entry, view);
@@ -105,9 +132,9 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
     if (decoded == StatusCode::ok) {
         status = (view.fields.flags & ~storable_flags) != 0
                      ? Status(StatusCode::invalid_argument)
-                     : impl_->store(hash_key(view.key), ItemContent::of(view));
+                     : store(hash_key(view.key), ItemContent::of(view));
     }
-    impl_->processes.count(put_counter(status.code(), impl_->processes));
+    count_put(status.code());
     return status;
 }
 
@@ -128,18 +155,33 @@ Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, s
         content.key = key;
         content.stored = stored;
         content.raw_length = raw_length;
-        status = impl_->store(hash, content);
+        status = store(hash, content);
     }
-    impl_->processes.count(put_counter(status.code(), impl_->processes));
+    count_put(status.code());
     return status;
 }
 
-bool Segment::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
-    if (!impl_->index.erase(hash, key)) return false;
-    impl_->processes.count(Counter::erased_items);
-    return true;
+Status Segment::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept {
+    bool erased = false;
+    const auto erase = [&](Impl& at) {
+        erased |= at.index.erase(hash, key);
+        full_fence();
+        return Status();
+    };
+    Status status = change(erase, erase);
+    if (!status.ok()) return status;
+    if (!erased) return Status(StatusCode::not_found);
+    latest().processes.count(Counter::erased_items);
+    return status;
 }
 
-void Segment::clear() noexcept { impl_->index.clear(); }
+Status Segment::clear() noexcept {
+    const auto clear = [](Impl& at) {
+        at.index.clear();
+        full_fence();
+        return Status();
+    };
+    return change(clear, clear);
+}
 
 }  // namespace tiercache

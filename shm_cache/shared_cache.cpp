@@ -2,7 +2,6 @@
 #include "shm_cache/shared_cache.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <vector>
 
 #include "shm_cache/monotonic_time.hpp"
@@ -17,13 +16,8 @@ constexpr std::size_t lz4_ratio_max = 255;
 // A thread keeps its buffer for the next put() up to this.
 constexpr std::size_t kept_buffer_bytes = std::size_t{1} << 20;
 
-// A 64th of the segment, up to 1 MiB: 65,536 slots.
 SegmentOptions with_clock(SegmentOptions options) noexcept {
-    if (options.clock_slots == 0) {
-        const std::size_t affordable = std::bit_floor(options.size_bytes / 64 / sizeof(ClockSlot));
-        options.clock_slots = static_cast<std::uint32_t>(
-            std::clamp<std::size_t>(affordable, 64, ClockTable::default_slot_count));
-    }
+    if (options.clock_slots == 0) options.clock_slots = default_clock_slots(options.size_bytes);
     return options;
 }
 
@@ -104,8 +98,7 @@ std::chrono::milliseconds Hit::age() const noexcept {
 
 // ---- opening -------------------------------------------------------------------------------------
 
-SharedCache::SharedCache(Segment segment) noexcept
-    : segment_(std::move(segment)), authority_(segment_.local_authority()) {}
+SharedCache::SharedCache(Segment segment) noexcept : segment_(std::move(segment)) {}
 
 Result<SharedCache> SharedCache::create(const std::string& name, SegmentOptions options) {
     return over(Segment::create(name, with_clock(options)));
@@ -118,9 +111,9 @@ Status SharedCache::remove(const std::string& name) { return Segment::remove(nam
 
 // ---- reading -------------------------------------------------------------------------------------
 
-SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag> tags,
-                                     std::chrono::milliseconds expired_for,
-                                     std::optional<Note>& note) const noexcept {
+SharedCache::Look SharedCache::judge(const LocalAuthority& authority, const ValueRead& read,
+                                     std::span<const Tag> tags, std::chrono::milliseconds expired_for,
+                                     std::optional<Note>& note) noexcept {
     const EntryFields& fields = read.fields;
     const EntryLifetime& lifetime = fields.lifetime;
     Look result;
@@ -133,7 +126,7 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     // A value that was put without tags and without a stamp depends on nothing.
     const bool stamped = fields.epoch != 0 || fields.stamp != 0 || !tags.empty();
     if (stamped) {
-        const Verdict verdict = authority_.check(tags, {fields.epoch, fields.stamp});
+        const Verdict verdict = authority.check(tags, {fields.epoch, fields.stamp});
         if (verdict != Verdict::fresh) return miss(note_of(verdict));
     }
 
@@ -162,10 +155,11 @@ SharedCache::Look SharedCache::judge(const ValueRead& read, std::span<const Tag>
     return result;
 }
 
-SharedCache::Look SharedCache::judge_and_count(const ValueRead& read, std::span<const Tag> tags,
+SharedCache::Look SharedCache::judge_and_count(const LocalAuthority& authority, const ValueRead& read,
+                                               std::span<const Tag> tags,
                                                std::chrono::milliseconds expired_for) noexcept {
     std::optional<Note> note;
-    const Look look = judge(read, tags, expired_for, note);
+    const Look look = judge(authority, read, tags, expired_for, note);
     if (note) segment_.note(*note);
     return look;
 }
@@ -210,13 +204,15 @@ template <class Reserve>
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
     std::uint32_t ttl = 0;
-    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
+    const LocalAuthority* authority = nullptr;
+    const auto take = [&](Segment::Impl& at, const Word* item, const ItemWords& words) noexcept {
         size = words.stored_length();
         received_at_ns = words.received_at_ns;
         ttl = words.hard_ttl_ms();
         described.there = !words.plain();
         if (described.there) [[unlikely]] {
-            return take_value_apart(*segment_.impl_, item, words, described.tags, reserve,
+            authority = &at.authority;
+            return take_value_apart(at, item, words, described.tags, reserve,
                                     *std::construct_at(&described.read));
         }
         std::byte* to = reserve(size);
@@ -224,21 +220,30 @@ template <class Reserve>
         read_bytes(item, words.value_at(), to, size);
         return ReadResult::whole;
     };
-    const StatusCode code = segment_.impl_->find(hash, key, take);
+    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
+        return at.find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
+            return take(at, item, words);
+        });
+    });
     if (code != StatusCode::ok) return code;
-    hit = described.there
-              ? judge_and_count(described.read, std::span(described.tags).first(described.read.tag_count),
-                                std::chrono::milliseconds(0))
-                    .hit
-              : judge_plain(size, received_at_ns, ttl);
+    hit = described.there ? judge_and_count(*authority, described.read,
+                                            std::span(described.tags).first(described.read.tag_count),
+                                            std::chrono::milliseconds(0))
+                                .hit
+                          : judge_plain(size, received_at_ns, ttl);
     return code;
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
                                     std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
-    if (segment_.impl_->find_value(hash, key, tags, room_in(value), read) != StatusCode::ok) return {};
-    const Look look = judge_and_count(read, std::span(tags).first(read.tag_count), expired_for);
+    const LocalAuthority* authority = nullptr;
+    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
+        authority = &at.authority;
+        return at.find_value(hash, key, tags, room_in(value), read);
+    });
+    if (code != StatusCode::ok) return {};
+    const Look look = judge_and_count(*authority, read, std::span(tags).first(read.tag_count), expired_for);
     if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
     return look;
 }
@@ -280,13 +285,19 @@ Hit SharedCache::get_by_string(std::string_view key, std::span<std::byte> buffer
 Hit SharedCache::get_view(std::string_view key, ValueView& view) noexcept {
     const Key bytes = bytes_of(key);
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): get_view() fills it
-    const StatusCode code = segment_.impl_->find_view(hash_key(bytes), bytes, tags, false, view);
+    segment_.settle();
+    const LocalAuthority* authority = nullptr;
+    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
+        authority = &at.authority;
+        return at.find_view(hash_key(bytes), bytes, tags, false, view);
+    });
     if (code == StatusCode::busy) return {Found::all_views_held};
     if (code == StatusCode::too_large) return {Found::copy_only};
     if (code != StatusCode::ok) return {};
     const ValueRead read{view.fields, view.raw_length, view.tag_count, {}};
     const Hit hit =
-        judge_and_count(read, std::span(tags).first(view.tag_count), std::chrono::milliseconds(0)).hit;
+        judge_and_count(*authority, read, std::span(tags).first(view.tag_count), std::chrono::milliseconds(0))
+            .hit;
     if (!hit) view.release();
     return hit;
 }
@@ -311,6 +322,13 @@ Status SharedCache::store(Key key, Key value, const PutOptions& options, const L
     fields.fill_cost_us = static_cast<std::uint32_t>(
         std::clamp<std::chrono::microseconds::rep>(options.cost.count(), 0, UINT32_MAX));
     const KeyHash hash = hash_key(key);
+    // Nobody would be served it: it was computed before a clear(), or before the segment was resized. What it
+    // was to replace is older.
+    const LocalAuthority& authority = segment_.current().authority;
+    if ((stamp.epoch != 0 || stamp.clock != 0) && authority.valid() && authority.outdated(stamp)) {
+        Status erased = segment_.erase(hash, key);
+        return erased.code() == StatusCode::not_found ? Status() : erased;
+    }
     const std::span<const Tag> tags = options.tags.span();
     if (value.size() > max_entry_payload_bytes) return Status(StatusCode::too_large);
     const auto length = static_cast<std::uint32_t>(value.size());
@@ -329,7 +347,8 @@ Status SharedCache::store(Key key, Key value, const PutOptions& options, const L
 }
 
 Status SharedCache::check_tags(const Tags& tags) const noexcept {
-    return tags.empty() || authority_.valid() ? Status() : Status(StatusCode::invalid_argument);
+    return tags.empty() || segment_.latest().authority.valid() ? Status()
+                                                               : Status(StatusCode::invalid_argument);
 }
 
 Status SharedCache::put(std::string_view key, std::string_view value, const PutOptions& options) noexcept {
@@ -346,21 +365,32 @@ Status SharedCache::put_negative(std::string_view key, const PutOptions& options
 }
 
 LocalStamp SharedCache::stamp() const noexcept {
-    return authority_.valid() ? authority_.stamp() : LocalStamp{};
+    const LocalAuthority& authority = segment_.current().authority;
+    return authority.valid() ? authority.stamp() : LocalStamp{};
 }
 
-bool SharedCache::erase(std::string_view key) noexcept {
+Status SharedCache::erase(std::string_view key) noexcept {
     return segment_.erase(hash_key(bytes_of(key)), bytes_of(key));
 }
 
-void SharedCache::invalidate(std::string_view tag) noexcept {
-    if (authority_.valid()) authority_.invalidate(tag_of(tag));
+Status SharedCache::invalidate(std::string_view tag) noexcept {
+    const auto invalidate = [tag](Segment::Impl& at) {
+        if (at.authority.valid()) at.authority.invalidate(tag_of(tag));
+        full_fence();
+        return Status();
+    };
+    return segment_.change(invalidate, invalidate);
 }
 
-void SharedCache::clear() noexcept {
-    // First the values that are being loaded, so that none of them is put after the others are gone.
-    if (authority_.valid()) authority_.invalidate_all();
-    segment_.clear();
+Status SharedCache::clear() noexcept {
+    const auto clear = [](Segment::Impl& at) {
+        // First the values that are being loaded, so that none of them is put after the others are gone.
+        if (at.authority.valid()) at.authority.invalidate_all();
+        at.index.clear();
+        full_fence();
+        return Status();
+    };
+    return segment_.change(clear, clear);
 }
 
 // ---- looking -------------------------------------------------------------------------------------
@@ -383,8 +413,8 @@ void SharedCache::visit_values(VisitAny visit, void* context) const {
             read.fields = entry.fields;
             read.raw_length = entry.raw_length;
             std::optional<Note> note;
-            const Look look =
-                w.cache->judge(read, entry.tags.copy_to(tags), std::chrono::milliseconds(0), note);
+            const Look look = judge(w.cache->segment_.latest().authority, read, entry.tags.copy_to(tags),
+                                    std::chrono::milliseconds(0), note);
             if (!look.hit) return true;
             w.value.resize(entry.raw_length);
             if (read_payload(entry, std::as_writable_bytes(std::span(w.value))) != StatusCode::ok)

@@ -8,7 +8,7 @@
 //         price = compute(42);
 //         cache->put("price:42", price, {.ttl = 60s, .tags = {"prices"}});
 //     }
-//     cache->invalidate("prices");  // every value with that tag, in every process
+//     (void)cache->invalidate("prices");  // every value with that tag, in every process
 //
 // Better, because only one process computes what many miss at the same moment:
 //
@@ -209,6 +209,8 @@ class SharedCache {
 
     // Stores a value in place of an older one. Errors: too_large (see SegmentStats::largest_value_bytes);
     // no_space (nothing can be evicted now, or there are more processes than process slots: go on without);
+    // unavailable (the segment was resized, and this process can't open what took its place, for want of
+    // descriptors, memory or rights, or because that was removed: until it can nothing is found here either);
     // invalid_argument (tags in a segment without a clock).
     Status put(std::string_view key, std::string_view value, const PutOptions& options = {}) noexcept;
     // Remembers that there is no such thing.
@@ -217,16 +219,18 @@ class SharedCache {
     // The moment before a value is computed; for PutOptions::stamp.
     [[nodiscard]] LocalStamp stamp() const noexcept;
 
-    // Takes the value out; false when there was none. One that is being loaded may still be put afterwards:
+    // Takes the value out. One that is being loaded may still be put afterwards:
     // where that matters, give it a tag and invalidate the tag.
-    bool erase(std::string_view key) noexcept;
+    // Errors: not_found, there was none; unavailable, as put().
+    Status erase(std::string_view key) noexcept;
 
     // In O(1): from its return on no read in any process, that starts then, gets a value that has this tag
     // and was computed before the call. Call it after the thing itself has changed.
-    void invalidate(std::string_view tag) noexcept;
+    // Error: unavailable, as put(); then it is not invalidated.
+    Status invalidate(std::string_view tag) noexcept;
 
     // Takes everything out.
-    void clear() noexcept;
+    Status clear() noexcept;
 
     // ---- looking ----
 
@@ -237,7 +241,8 @@ class SharedCache {
 
     [[nodiscard]] SegmentStats stats() const noexcept { return segment_.stats(); }
 
-    // Does the name still lead to this memory? When not, somebody removed or replaced it: open it again.
+    // Does the name still lead to this segment, in whatever size? When not, somebody removed or replaced it:
+    // open it again.
     [[nodiscard]] bool still_current() const noexcept { return segment_.still_current(); }
 
     [[nodiscard]] Segment& segment() noexcept { return segment_; }
@@ -268,9 +273,10 @@ class SharedCache {
     static Status call_loader(void* loader, std::string& value, PutOptions& put);
 
     // `note` gets what the segment's statistics are to be told, if anything.
-    [[nodiscard]] Look judge(const ValueRead& read, std::span<const Tag> tags,
-                             std::chrono::milliseconds expired_for, std::optional<Note>& note) const noexcept;
-    Look judge_and_count(const ValueRead& read, std::span<const Tag> tags,
+    [[nodiscard]] static Look judge(const LocalAuthority& authority, const ValueRead& read,
+                                    std::span<const Tag> tags, std::chrono::milliseconds expired_for,
+                                    std::optional<Note>& note) noexcept;
+    Look judge_and_count(const LocalAuthority& authority, const ValueRead& read, std::span<const Tag> tags,
                          std::chrono::milliseconds expired_for) noexcept;
     Hit judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept;
     struct Described;
@@ -299,7 +305,6 @@ class SharedCache {
     static Key bytes_of(std::string_view text) noexcept { return std::as_bytes(std::span(text)); }
 
     Segment segment_;
-    LocalAuthority authority_;
 };
 
 // ---- templates -----------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ Status SharedCache::run_loader(Load& load, Look& seen, Lease* lease) {
         if (!superseded && put.ttl.count() > 0) {
             (void)store(load.key, {}, put, stamped, entry_negative, age_ms);
         } else if (!superseded) {
-            segment_.erase(load.hash, load.key);
+            (void)segment_.erase(load.hash, load.key);
         }
         seen.judgement = Judgement::negative;
         seen.hit = {Found::negative, true, 0, start};

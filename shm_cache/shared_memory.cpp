@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "shm_cache/huge_page_file.hpp"
 
@@ -72,6 +74,8 @@ Result<Descriptor> open_regular(const std::string& name, struct stat& info) {
     return Status(StatusCode::invalid_argument,
                   "\"" + name + "\" is no shared memory; remove it or use another name");
 }
+
+constexpr const char* folder = "/dev/shm";
 
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
 
@@ -268,6 +272,25 @@ Status SharedMemory::remove(const std::string& name) {
                : failure("remove", name, errno);
 }
 
+Status SharedMemory::rename(const std::string& from, const std::string& to) {
+    // shm_open() has no rename; its objects are files here.
+    if (::rename((std::string(folder) + from).c_str(), (std::string(folder) + to).c_str()) == 0)
+        return Status();
+    return failure("rename", from, errno);
+}
+
+Result<std::vector<std::string>> SharedMemory::list(const std::string& prefix) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+         at.increment(error)) {
+        std::string name = "/" + at->path().filename().string();
+        if (name.starts_with(prefix)) names.push_back(std::move(name));
+    }
+    if (error) return failure("list", folder, error.value());
+    return names;
+}
+
 std::span<std::byte> SharedMemory::bytes() const noexcept {
     if (!impl_) return {};
     return {static_cast<std::byte*>(impl_->region.get_address()), impl_->region.get_size()};
@@ -280,7 +303,31 @@ Status SharedMemory::set_mode(mode_t mode) {
     return Status();
 }
 
+Status SharedMemory::set_owner(uid_t owner, gid_t group) {
+    if (fchown(impl_->fd(), owner, group) != 0 || fstat(impl_->fd(), &impl_->info) != 0) {
+        return {code_of(errno), std::string("could not set the owner: ") + std::strerror(errno)};
+    }
+    return Status();
+}
+
+Status SharedMemory::detach(void (*fill)(void* context, std::span<std::byte> fresh), void* context) {
+    const std::span<std::byte> memory = bytes();
+    void* fresh = mmap(nullptr, memory.size(), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fresh == MAP_FAILED) return Status(StatusCode::no_space);
+    fill(context, {static_cast<std::byte*>(fresh), memory.size()});
+    if (mremap(fresh, memory.size(), memory.size(), MREMAP_MAYMOVE | MREMAP_FIXED, memory.data()) ==
+        MAP_FAILED) {
+        munmap(fresh, memory.size());
+        return Status(StatusCode::no_space);
+    }
+    // The region unmaps what is there by then.
+    impl_->object = bip::shared_memory_object();
+    return Status();
+}
+
 uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
+gid_t SharedMemory::group() const noexcept { return impl_->info.st_gid; }
 std::uint64_t SharedMemory::inode() const noexcept { return impl_->info.st_ino; }
 std::size_t SharedMemory::huge_page_bytes() const noexcept { return impl_->huge_page_bytes; }
 mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "shm_cache/status.hpp"
 
@@ -47,17 +48,29 @@ class SharedMemory {
     // Errors: not_found, permission_denied. Those who have it mapped keep it.
     static Status remove(const std::string& name);
 
+    // Gives the object `from` the name `to`, in place of what had it. Errors: not_found, permission_denied.
+    static Status rename(const std::string& from, const std::string& to);
+    // The names of all objects that begin with `prefix`. Error: internal.
+    static Result<std::vector<std::string>> list(const std::string& prefix);
+
     // "/x": one leading slash, 2 to 200 characters of [A-Za-z0-9._-] after it.
     static Status check_name(std::string_view name);
 
     [[nodiscard]] std::span<std::byte> bytes() const noexcept;
     [[nodiscard]] uid_t owner() const noexcept;
+    [[nodiscard]] gid_t group() const noexcept;
     [[nodiscard]] mode_t mode() const noexcept;
     [[nodiscard]] std::uint64_t inode() const noexcept;
     // Of the huge pages that were set aside for it; 0: ordinary ones.
     [[nodiscard]] std::size_t huge_page_bytes() const noexcept;
     // Those who have it mapped already keep it.
     Status set_mode(mode_t mode);
+    // Group and owner; only root may give it to another user.
+    Status set_owner(uid_t owner, gid_t group);
+
+    // Lets go of the object: private memory takes its place, of zeros but for what `fill` writes, in one
+    // step: whoever reads or writes here at that moment does so before or after. Error: no_space.
+    Status detach(void (*fill)(void* context, std::span<std::byte> fresh), void* context);
 
     // Takes an exclusive advisory lock (flock) on the object, without waiting; it lasts until this object and
     // all copies of its descriptor in forked children are gone. Error: busy.

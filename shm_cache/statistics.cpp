@@ -24,7 +24,7 @@ std::uint64_t Statistics::add_shared(std::uint32_t process_slot, Counter counter
     CounterRecord& to = records_[process_slot & record_mask_];
     (void)thread_number();
     // Relaxed: numbers for people.
-    return (c < busy_counters ? to.busy[own_stripes][c] : to.others[c - busy_counters])
+    return (c < busy_counters ? to.busy[own_stripes].counts[c] : to.others[c - busy_counters])
         .fetch_add(n, std::memory_order_relaxed);
 }
 
@@ -37,9 +37,28 @@ std::uint64_t Statistics::sum(Counter counter) const noexcept {
             total += records_[r].others[c - busy_counters].load(std::memory_order_relaxed);
             continue;
         }
-        for (const auto& stripe : records_[r].busy) total += stripe[c].load(std::memory_order_relaxed);
+        for (const BusyCounters& stripe : records_[r].busy) {
+            total += stripe.counts[c].load(std::memory_order_relaxed);
+        }
     }
     return total;
+}
+
+void Statistics::close() noexcept {
+    // The shared one of the first record last: it stands for all in closed().
+    for (std::uint32_t r = record_mask_ + 1; r-- > 0;) {
+        for (BusyCounters& stripe : records_[r].busy) stripe.closed.store(1, std::memory_order_seq_cst);
+    }
+}
+
+void Statistics::carry_on(const Statistics& other) noexcept {
+    for (std::size_t c = 0; c < counter_count; ++c) {
+        add_shared(0, static_cast<Counter>(c), other.sum(static_cast<Counter>(c)));
+    }
+    const LatencyHistogram before = other.latencies();
+    for (std::size_t b = 0; b < before.counts.size(); ++b) {
+        latencies_->stripes[0][b].fetch_add(before.counts[b], std::memory_order_relaxed);
+    }
 }
 
 void Statistics::add_latency(std::uint64_t ns) noexcept {

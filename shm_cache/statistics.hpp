@@ -21,7 +21,7 @@
 
 namespace tiercache {
 
-// The first eight are the busy ones, which share a cache line.
+// The first seven are the busy ones, which share a cache line with the word by which the segment is closed.
 enum class Counter : std::uint8_t {
     hits,  // what get() found; what was not served after all is taken off in the total
     misses_absent,
@@ -30,8 +30,8 @@ enum class Counter : std::uint8_t {
     misses_changed,
     misses_unvouched,
     puts,
-    erased_items,
 
+    erased_items,
     misses_torn,
     misses_no_room,
     misses_being_written,
@@ -53,21 +53,29 @@ enum class Counter : std::uint8_t {
     examined_items,
     moved_items,
 };
+inline constexpr std::size_t counter_count = static_cast<std::size_t>(Counter::reclaimed_blocks) + 1;
 
 [[nodiscard]] constexpr Counter evicted_items(DataClass data_class) noexcept {
     return static_cast<Counter>(static_cast<std::uint8_t>(Counter::evicted_items_hot) +
                                 static_cast<std::uint8_t>(data_class));
 }
 
-inline constexpr std::size_t busy_counters = 8;
+inline constexpr std::size_t busy_counters = 7;
 inline constexpr std::size_t other_counters_max = 24;
+static_assert(counter_count <= busy_counters + other_counters_max);
 // The first threads of a process that count have one each; the stripe after them is everybody's.
 inline constexpr std::size_t own_stripes = 3;
 inline constexpr std::size_t counter_stripes = own_stripes + 1;
 inline constexpr std::size_t latency_stripes = 2;
 
+struct BusyCounters {
+    std::array<Word, busy_counters> counts;
+    Word closed;
+};
+static_assert(sizeof(BusyCounters) == cache_line_bytes);
+
 struct alignas(cache_line_bytes) CounterRecord {
-    std::array<std::array<Word, busy_counters>, counter_stripes> busy;
+    std::array<BusyCounters, counter_stripes> busy;
     std::array<Word, other_counters_max> others;
 };
 static_assert(sizeof(CounterRecord) == statistics_record_bytes);
@@ -89,13 +97,37 @@ class Statistics {
         if (c >= busy_counters || stripe >= own_stripes || process_slot > record_mask_) [[unlikely]] {
             return add_shared(process_slot, counter, n);
         }
-        Word& word = records_[process_slot].busy[stripe][c];
+        Word& word = records_[process_slot].busy[stripe].counts[c];
         // Relaxed, both: numbers for people. Only this thread ever writes the word, as long as its process
         // has the slot.
         const std::uint64_t before = word.load(std::memory_order_relaxed);
         word.store(before + n, std::memory_order_relaxed);
         return before;
     }
+    // Counts a hit; false when the segment is closed. That word lies beside the counter.
+    [[nodiscard]] bool add_hit(std::uint32_t process_slot) noexcept {
+        const std::uint32_t stripe = thread_.number - 1;
+        if (stripe >= own_stripes || process_slot > record_mask_) [[unlikely]] {
+            add_shared(process_slot, Counter::hits, 1);
+            return !closed();
+        }
+        BusyCounters& busy = records_[process_slot].busy[stripe];
+        Word& word = busy.counts[static_cast<std::size_t>(Counter::hits)];
+        // Relaxed, both: as in add().
+        word.store(word.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        // Sequentially consistent: pairs with close(). After what was copied (after_read()), or pinned.
+        return busy.closed.load(std::memory_order_seq_cst) == 0;
+    }
+
+    // From its return on no count of a hit, and so no read, ends in this segment: another one has taken its
+    // place (segment_resize.cpp). May be repeated.
+    void close() noexcept;
+    [[nodiscard]] bool closed() const noexcept {
+        return records_[0].busy[own_stripes].closed.load(std::memory_order_seq_cst) != 0;
+    }
+    // Begins with what was counted in another segment. Nobody else counts here yet.
+    void carry_on(const Statistics& other) noexcept;
+
     // The same for whoever may not be alone.
     std::uint64_t add_shared(std::uint32_t process_slot, Counter counter, std::uint64_t n) noexcept;
     [[nodiscard]] std::uint64_t sum(Counter counter) const noexcept;

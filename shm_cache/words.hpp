@@ -52,6 +52,10 @@ inline void before_write() noexcept {
 inline void after_read() noexcept {
     if constexpr (!without_fences) std::atomic_thread_fence(std::memory_order_acquire);
 }
+// Between a change and a look at another word, by two who must not miss each other.
+inline void full_fence() noexcept {
+    if constexpr (!without_fences) std::atomic_thread_fence(std::memory_order_seq_cst);
+}
 
 // ---- bytes out of and into shared memory -------------------------------------------------------------
 //

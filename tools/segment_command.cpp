@@ -1,7 +1,10 @@
 // tiercache segment: the shared-memory segments of this host.
 #include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <charconv>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -91,8 +94,39 @@ Status show_segment(const SegmentCommand& command) {
 Status clear_segment(const SegmentCommand& command) {
     Result<Segment> segment = open_segment(command.name);
     if (!segment.ok()) return segment.status();
-    segment->clear();
+    if (Status s = segment->clear(); !s.ok()) return s;
     return command.json ? print_json({{"cleared", command.name}}) : Status();
+}
+
+// SIGINT and SIGTERM end the copying, not the program: until the new segment is in use nothing has happened,
+// and from then on it stays, with what was copied so far.
+volatile std::sig_atomic_t interrupted = 0;
+
+bool report_resize(void* context, const Segment::ResizeProgress& progress) {
+    const auto& command = *static_cast<const SegmentCommand*>(context);
+    if (!command.json && isatty(STDERR_FILENO) != 0) {
+        fmt::print(stderr, "\r{} of {} entries looked at, {} copied, {} ", progress.items_seen,
+                   progress.items_total, progress.items_copied, human_bytes(progress.bytes_copied));
+    }
+    return interrupted == 0;
+}
+
+Status resize_segment(const SegmentCommand& command) {
+    const Result<std::size_t> size = parse_size(command.size);
+    if (!size.ok()) return size.status();
+    struct sigaction note {};
+    note.sa_handler = [](int) { interrupted = 1; };
+    sigaction(SIGINT, &note, nullptr);
+    sigaction(SIGTERM, &note, nullptr);
+    SegmentCommand told = command;
+    const Result<Segment::ResizeProgress> done = Segment::resize(command.name, *size, report_resize, &told);
+    if (!command.json && isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
+    if (!done.ok()) return done.status();
+    if (interrupted != 0) {
+        fmt::print(stderr, "interrupted: the segment has its new size, and {} of {} entries\n",
+                   done->items_copied, done->items_total);
+    }
+    return show_segment(command);
 }
 
 Status watch(const SegmentCommand& command) {
@@ -154,6 +188,14 @@ void add_segment(CLI::App& app, Run& run) {
         ->type_name("SECONDS")
         ->check(CLI::Range(0.1, 3600.0));
     sub->add_option("--count", watched->count, "End after so many lines")->type_name("N");
+    auto resized = std::make_shared<SegmentCommand>();
+    sub = add_command(*group, run, "resize",
+                      "Give a segment another size while it is used; what is used most is copied first",
+                      name_help, resized, resize_segment);
+    sub->add_option("--size", resized->size,
+                    "Of the whole segment, such as 2G. For a while both sizes are taken")
+        ->required()
+        ->type_name("SIZE");
     add_command(*group, run, "clear", "Take everything out of a segment", name_help,
                 std::make_shared<SegmentCommand>(), clear_segment);
     add_command(*group, run, "remove", "Remove a segment; processes that use it keep theirs until they end",

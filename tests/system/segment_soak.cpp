@@ -154,7 +154,7 @@ class Worker {
         if (action < 50) {
             (void)cache_.put(name_of(key), value_of(key, ++sequence_, length()), put_options());
         } else if (action < 53) {
-            cache_.erase(name_of(key));
+            (void)cache_.erase(name_of(key));
         } else if (action < 60) {
             load(key);
             return true;
@@ -178,7 +178,7 @@ class Worker {
                 last_[i] = sequence_;
             }
         } else if (action == 10) {
-            cache_.invalidate(tag_);
+            (void)cache_.invalidate(tag_);
             last_.fill(++sequence_);
         } else if (action < 15) {
             look(key, last_[i]);

@@ -142,7 +142,8 @@ class SamplerTest : public ::testing::Test {
     }
     [[nodiscard]] std::byte* base() const { return memory_.bytes().data(); }
     [[nodiscard]] ProcessTable join() const {
-        return ProcessTable::join(base(), geometry_, LockFile::open(name_).value());
+        return ProcessTable::join(base(), geometry_,
+                                  std::make_shared<LockFile>(LockFile::open(name_).value()), 0);
     }
     // What a hit or a put does.
     static void access(Sampler& sampler, ProcessTable& processes, std::uint64_t key, std::uint64_t units) {

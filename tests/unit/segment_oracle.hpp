@@ -112,7 +112,7 @@ inline Lookup look_up(Segment& segment, std::uint64_t key) {
 
 inline bool erase_key(Segment& segment, std::uint64_t key) {
     const Bytes bytes = key_of(key);
-    return segment.erase(hash_key(bytes), bytes);
+    return segment.erase(hash_key(bytes), bytes).ok();
 }
 
 inline SegmentOptions tiny_segment() {

@@ -157,7 +157,7 @@ TEST_F(PartsTest, AllOfAnEntryComesBackByEachWay) {
     }
     EXPECT_EQ(segment_.stats().items, 1U);
     EXPECT_EQ(segment_.stats().hits, 4U);
-    EXPECT_TRUE(segment_.erase(hash_key(key), key));
+    EXPECT_TRUE(segment_.erase(hash_key(key), key).ok());
     EXPECT_FALSE(look_up(segment_, 1).hit);
 }
 

@@ -47,7 +47,8 @@ class ProcessTest : public ::testing::Test {
         return in;
     }
     static ProcessTable join(const Inside& in, const std::string& name) {
-        return ProcessTable::join(in.memory.bytes().data(), in.geometry, LockFile::open(name).value());
+        return ProcessTable::join(in.memory.bytes().data(), in.geometry,
+                                  std::make_shared<LockFile>(LockFile::open(name).value()), 0);
     }
 
     void fill(std::uint64_t blocks) {

@@ -206,7 +206,7 @@ TEST_F(SharedCacheProcessTest, NoReadThatStartsAfterAnInvalidationGetsTheOldValu
     std::uint64_t version = 0;
     while (monotonic_ns() < end) {
         current.store(++version);
-        cache_.invalidate("thing");
+        (void)cache_.invalidate("thing");
         shared_->reads.store(version);
         if (version % 8 == 0) sched_yield();
     }

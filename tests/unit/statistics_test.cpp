@@ -150,7 +150,7 @@ TEST_F(StatisticsTest, SpaceIsLiveOrDead) {
     EXPECT_EQ(full.items, 20U);
     EXPECT_EQ(full.block_count,
               full.free_blocks + full.open_blocks + full.sealed_blocks + full.reclaiming_blocks);
-    segment_.clear();
+    (void)segment_.clear();
     const SegmentStats cleared = segment_.stats();
     EXPECT_EQ(cleared.item_bytes, 0U);
     EXPECT_EQ(cleared.dead_bytes, full.item_bytes + full.dead_bytes);

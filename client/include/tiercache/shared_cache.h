@@ -140,17 +140,21 @@ typedef struct tc_put_options {
     { sizeof(tc_put_options), -1, -1, TC_WARM, 0, NULL, 0, 0 }
 
 /* Stores a value in place of an older one. TC_TOO_LARGE: more than 64 MiB, or than a quarter of the segment;
- * TC_NO_SPACE: nothing can be evicted now, go on. */
+ * TC_NO_SPACE: nothing can be evicted now, go on. TC_UNAVAILABLE: the segment was resized (tiercache segment
+ * resize) and this process can't open what took its place, for want of descriptors, memory or rights, or
+ * because that was removed; until it can nothing is found in it either. */
 TC_API tc_status* tc_shared_put(tc_shared_cache* cache, const void* key, size_t key_size, const void* value,
                                 size_t value_size, const tc_put_options* options);
 /* The segment's clock before a value is computed: an invalidation that comes meanwhile is not missed. */
 TC_API uint64_t tc_shared_stamp(const tc_shared_cache* cache);
-/* 1: there was a value. */
+/* 1: there was a value, 0: there was none, -1: it could not be taken out (TC_UNAVAILABLE). */
 TC_API int tc_shared_erase(tc_shared_cache* cache, const void* key, size_t key_size);
 /* In O(1): no read in any process that starts after it returned gets a value of this tag that was computed
- * before the call. Call it after the thing itself has changed. */
-TC_API void tc_shared_invalidate(tc_shared_cache* cache, const char* tag);
-TC_API void tc_shared_clear(tc_shared_cache* cache);
+ * before the call. Call it after the thing itself has changed. TC_OK; TC_INVALID_ARGUMENT; TC_UNAVAILABLE:
+ * nothing was invalidated. */
+TC_API tc_code tc_shared_invalidate(tc_shared_cache* cache, const char* tag);
+/* Takes everything out. As tc_shared_invalidate(). */
+TC_API tc_code tc_shared_clear(tc_shared_cache* cache);
 
 /* ---- reading through a loader ---- */
 

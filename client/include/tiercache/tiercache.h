@@ -55,7 +55,7 @@ typedef enum tc_code {
     TC_NO_SPACE = 7,
     TC_TOO_LARGE = 8,
     TC_BUSY = 9,
-    TC_UNAVAILABLE = 10, /* PostgreSQL can't be reached */
+    TC_UNAVAILABLE = 10, /* PostgreSQL can't be reached, or what a shared cache was resized to */
     TC_TIMEOUT = 11,
     TC_QUERY_FAILED = 12, /* PostgreSQL refused the query */
     TC_INTERNAL = 13

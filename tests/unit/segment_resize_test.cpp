@@ -1,0 +1,798 @@
+// A segment gets another size while it is used: nothing that was changed is lost or comes back, and nobody
+// waits.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <tiercache/shared_cache.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "shm_cache/index.hpp"
+#include "shm_cache/lock_file.hpp"
+#include "shm_cache/shared_cache.hpp"
+#include "shm_cache/shared_memory.hpp"
+#include "shm_cache/statistics.hpp"
+#include "tests/unit/child_process.hpp"
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+
+constexpr std::size_t tiny_bytes = std::size_t{1} << 20;
+constexpr std::size_t small_bytes = std::size_t{4} << 20;
+constexpr std::size_t large_bytes = std::size_t{12} << 20;
+
+std::string key_name(int i) { return "key:" + std::to_string(i); }
+std::string value_of(int i) { return std::string(200 + i % 100, static_cast<char>('a' + i % 26)); }
+
+Result<Segment::ResizeProgress> resize(const std::string& name, std::size_t size_bytes) {
+    return Segment::resize(name, size_bytes, nullptr, nullptr);
+}
+
+int files_of(const std::string& name) {
+    int count = 0;
+    for (const auto& file : std::filesystem::directory_iterator("/dev/shm")) {
+        if (file.path().filename().string().starts_with(name.substr(1))) ++count;
+    }
+    return count;
+}
+
+class ResizeTest : public ::testing::Test {
+ public:
+    ResizeTest() : cache_(SharedCache::create(name_, {.size_bytes = small_bytes}).value()) {}
+
+    // How many of the first `count` values are there; all that are must be right.
+    int found(SharedCache& cache, int count) {
+        int there = 0;
+        std::string value;
+        for (int i = 0; i < count; ++i) {
+            if (!cache.get(key_name(i), value)) continue;
+            EXPECT_EQ(value, value_of(i));
+            ++there;
+        }
+        return there;
+    }
+    void fill(int count) {
+        for (int i = 0; i < count; ++i) ASSERT_TRUE(cache_.put(key_name(i), value_of(i)).ok());
+    }
+
+    SegmentName name_;
+    SharedCache cache_;
+};
+
+TEST_F(ResizeTest, ValuesComeAlongAndAllWhoHaveItOpenFollow) {
+    fill(1000);
+    SharedCache other = SharedCache::open(name_).value();
+    const std::uint64_t instance = cache_.stats().instance;
+    const auto progress = resize(name_, large_bytes);
+    ASSERT_TRUE(progress.ok()) << progress.status().to_string();
+    EXPECT_EQ(progress->items_copied, 1000U);
+    EXPECT_EQ(progress->items_total, 1000U);
+    SharedCache later = SharedCache::open(name_).value();
+    for (SharedCache* cache : {&cache_, &other, &later}) {
+        EXPECT_EQ(found(*cache, 1000), 1000);
+        EXPECT_TRUE(cache->still_current());
+        EXPECT_EQ(cache->stats().size_bytes, large_bytes);
+        EXPECT_NE(cache->stats().instance, instance);
+    }
+    // They share it: what one puts the others get.
+    std::string value;
+    ASSERT_TRUE(other.put("new", "1").ok());
+    EXPECT_TRUE(cache_.get("new", value) && later.get("new", value));
+    EXPECT_EQ(files_of(name_), 2);  // the segment and its lock file
+}
+
+TEST_F(ResizeTest, TheMostUsedComeAlongIntoASmallerOne) {
+    constexpr int count = 6000;
+    fill(count);
+    constexpr int wanted = 500;
+    std::string value;
+    for (int round = 0; round < 40; ++round) {
+        for (int i = 0; i < wanted; ++i) (void)cache_.get(key_name(i), value);
+    }
+    ASSERT_TRUE(resize(name_, tiny_bytes).ok());
+    EXPECT_EQ(found(cache_, wanted), wanted);
+    EXPECT_LT(found(cache_, count), count);
+    EXPECT_GT(found(cache_, count), 2 * wanted);
+}
+
+TEST_F(ResizeTest, TagsTtlsAndNegativesStayWhatTheyWere) {
+    ASSERT_TRUE(cache_.put("tagged", "1", {.tags = {"x"}}).ok());
+    ASSERT_TRUE(cache_.put("stale", "1", {.tags = {"y"}}).ok());
+    ASSERT_TRUE(cache_.put("short", "1", {.ttl = 300ms}).ok());
+    ASSERT_TRUE(cache_.put_negative("nothing").ok());
+    (void)cache_.invalidate("y");
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    std::string value;
+    EXPECT_EQ(cache_.get("tagged", value).found, Found::fresh);
+    EXPECT_EQ(cache_.get("stale", value).found, Found::nothing);
+    EXPECT_EQ(cache_.get("nothing", value).found, Found::negative);
+    EXPECT_EQ(cache_.get("short", value).found, Found::fresh);
+    std::this_thread::sleep_for(350ms);
+    EXPECT_EQ(cache_.get("short", value).found, Found::nothing);
+    (void)cache_.invalidate("x");
+    EXPECT_EQ(cache_.get("tagged", value).found, Found::nothing);
+}
+
+TEST_F(ResizeTest, AStampFromBeforeIsWorthNothingAfter) {
+    const LocalStamp stamp = cache_.stamp();
+    (void)cache_.invalidate("x");
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    ASSERT_TRUE(cache_.put("key", "old", {.tags = {"x"}, .stamp = stamp}).ok());
+    std::string value;
+    EXPECT_EQ(cache_.get("key", value).found, Found::nothing);
+}
+
+TEST_F(ResizeTest, AViewOutlivesIt) {
+    fill(3000);
+    ValueView view;
+    ASSERT_TRUE(cache_.get_view(key_name(7), view));
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    EXPECT_EQ(view.text(), value_of(7));
+    ASSERT_TRUE(cache_.put(key_name(7), "new").ok());
+    EXPECT_EQ(view.text(), value_of(7));
+}
+
+// Of this process, of segments that are gone by name.
+int old_mappings() {
+    std::ifstream maps("/proc/self/maps");
+    int count = 0;
+    for (std::string line; std::getline(maps, line);) {
+        count += line.find("tiercache.test") != std::string::npos && line.ends_with("(deleted)") ? 1 : 0;
+    }
+    return count;
+}
+int open_files() {
+    int count = 0;
+    for ([[maybe_unused]] const auto& file : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
+    return count;
+}
+
+TEST_F(ResizeTest, NothingOfTheOldOneIsKept) {
+    fill(1000);
+    const int files = open_files();
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_TRUE(resize(name_, i % 2 == 0 ? large_bytes : small_bytes).ok());
+        EXPECT_EQ(found(cache_, 1000), 1000);
+        ASSERT_TRUE(cache_.put("key", "value").ok());
+        EXPECT_EQ(old_mappings(), 0);
+        EXPECT_EQ(open_files(), files);
+        EXPECT_EQ(cache_.stats().processes, 1U);
+    }
+}
+
+TEST_F(ResizeTest, TheOldOneIsKeptAsLongAsAViewIsHeld) {
+    fill(1000);
+    ValueView view;
+    ASSERT_TRUE(cache_.get_view(key_name(7), view));
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    ASSERT_TRUE(resize(name_, small_bytes).ok());
+    ASSERT_TRUE(cache_.put(key_name(7), "new").ok());
+    EXPECT_EQ(view.text(), value_of(7));
+    EXPECT_EQ(old_mappings(), 1);
+    view.release();
+    ASSERT_TRUE(cache_.put(key_name(8), "new").ok());
+    EXPECT_EQ(old_mappings(), 0);
+}
+
+// Reports are where a test can do something in the middle of the copying; the first one is before it.
+struct Middle {
+    std::function<void()> act;
+    static bool report(void* context, const Segment::ResizeProgress& progress) {
+        auto& middle = *static_cast<Middle*>(context);
+        if (progress.items_seen > 0 && middle.act) std::exchange(middle.act, nullptr)();
+        return true;
+    }
+};
+
+TEST_F(ResizeTest, WhatChangesInTheMiddleDoesNotComeBack) {
+    constexpr int count = 3000;
+    for (int i = 0; i < count; ++i) {
+        ASSERT_TRUE(cache_.put(key_name(i), value_of(i), {.tags = {i % 4 == 0 ? "x" : "y"}}).ok());
+    }
+    Middle middle{[this] {
+        for (int i = 1; i < count; i += 4)
+            EXPECT_TRUE(cache_.erase(key_name(i)).code() != StatusCode::unavailable);
+        for (int i = 2; i < count; i += 4) ASSERT_TRUE(cache_.put(key_name(i), "new").ok());
+        (void)cache_.invalidate("x");
+    }};
+    ASSERT_TRUE(Segment::resize(name_, large_bytes, Middle::report, &middle).ok());
+    std::string value;
+    for (int i = 0; i < count; ++i) {
+        const Hit hit = cache_.get(key_name(i), value);
+        switch (i % 4) {
+            case 2:
+                EXPECT_TRUE(hit && value == "new") << i;
+                break;
+            case 3:
+                EXPECT_TRUE(!hit || value == value_of(i)) << i;
+                break;
+            default:
+                EXPECT_FALSE(hit) << i;
+        }
+    }
+}
+
+TEST_F(ResizeTest, ClearingInTheMiddleClears) {
+    fill(3000);
+    Middle middle{[this] { (void)cache_.clear(); }};
+    ASSERT_TRUE(Segment::resize(name_, large_bytes, Middle::report, &middle).ok());
+    EXPECT_EQ(found(cache_, 3000), 0);
+}
+
+TEST_F(ResizeTest, InterruptedItIsResizedAndLessWarm) {
+    fill(1000);
+    Middle middle;
+    const auto in_the_middle = [](void*, const Segment::ResizeProgress& p) { return p.items_seen == 0; };
+    const auto progress = Segment::resize(name_, large_bytes, in_the_middle, nullptr);
+    ASSERT_TRUE(progress.ok());
+    EXPECT_LT(progress->items_copied, 1000U);
+    EXPECT_EQ(cache_.stats().size_bytes, large_bytes);
+    ASSERT_TRUE(resize(name_, small_bytes).ok());
+    EXPECT_EQ(cache_.stats().size_bytes, small_bytes);
+}
+
+TEST_F(ResizeTest, GivenUpBeforeItNothingHasChanged) {
+    fill(1000);
+    const auto at_once = [](void*, const Segment::ResizeProgress&) { return false; };
+    EXPECT_EQ(Segment::resize(name_, large_bytes, at_once, nullptr).status().code(), StatusCode::busy);
+    EXPECT_EQ(cache_.stats().size_bytes, small_bytes);
+    EXPECT_EQ(found(cache_, 1000), 1000);
+    EXPECT_EQ(files_of(name_), 2);
+}
+
+TEST_F(ResizeTest, KilledBeforeItNothingHasChangedAndTheNextOneTidiesUp) {
+    fill(1000);
+    ChildProcess child([this] {
+        (void)Segment::resize(name_, large_bytes, [](void*, const auto&) { return raise(SIGKILL) == 0; });
+        return 0;
+    });
+    EXPECT_EQ(child.wait(), 128 + SIGKILL);
+    EXPECT_EQ(files_of(name_), 3);
+    EXPECT_EQ(found(cache_, 1000), 1000);
+    EXPECT_EQ(cache_.stats().size_bytes, small_bytes);
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    EXPECT_EQ(files_of(name_), 2);
+}
+
+TEST_F(ResizeTest, KilledWhileCopyingItIsResizedAndWorks) {
+    fill(3000);
+    ChildProcess child([this] {
+        Middle middle{[] { raise(SIGKILL); }};
+        (void)Segment::resize(name_, large_bytes, Middle::report, &middle);
+        return 0;
+    });
+    EXPECT_EQ(child.wait(), 128 + SIGKILL);
+    EXPECT_EQ(cache_.stats().size_bytes, large_bytes);
+    fill(3000);
+    EXPECT_EQ(found(cache_, 3000), 3000);
+    ASSERT_TRUE(resize(name_, small_bytes).ok());
+    EXPECT_GT(found(cache_, 3000), 2900);
+    EXPECT_EQ(files_of(name_), 2);
+}
+
+// As a resizer leaves it that dies after it closed the old segment and before it renamed the new one.
+class HalfResizedTest : public ResizeTest {
+ public:
+    HalfResizedTest() {
+        namespace fs = std::filesystem;
+        fill(1000);
+        path_ = "/dev/shm" + name_.text();
+        closed_ = SharedMemory::open(name_, true).value();
+        other_.emplace(SharedCache::open(name_).value());
+        fs::create_hard_link(path_, path_ + ".kept");
+        EXPECT_TRUE(resize(name_, large_bytes).ok());
+        auto* header = reinterpret_cast<SegmentHeader*>(closed_.bytes().data());
+        std::array<char, 32> mark{};
+        std::snprintf(mark.data(), mark.size(), ".%016lx", header->successor.load());
+        fs::rename(path_, path_ + mark.data());
+        fs::rename(path_ + ".kept", path_);
+        // Z3 not done either.
+        std::uint64_t lock = 0;
+        geometry_ = read_geometry(closed_.bytes().data(), closed_.bytes().size(), lock).value();
+        for (std::size_t r = 0; r < geometry_.statistics_records; ++r) {
+            auto* record = reinterpret_cast<CounterRecord*>(closed_.bytes().data() + geometry_.statistics_at +
+                                                            statistics_shared_bytes) +
+                           r;
+            for (BusyCounters& busy : record->busy) busy.closed.store(0);
+        }
+    }
+
+    std::string path_;
+    std::optional<SharedCache> other_;  // went over no more than cache_ did
+    SharedMemory closed_;
+    Geometry geometry_;
+};
+
+TEST_F(HalfResizedTest, WhoOpensItFinishesIt) {
+    SharedCache other = SharedCache::open(name_).value();
+    EXPECT_EQ(other.stats().size_bytes, large_bytes);
+    EXPECT_EQ(found(other, 1000), 1000);
+    EXPECT_EQ(found(cache_, 1000), 1000);
+    EXPECT_EQ(files_of(name_), 2);
+    EXPECT_TRUE(other.still_current() && cache_.still_current());
+}
+
+TEST_F(HalfResizedTest, WhoHasItOpenGoesOverAndTellsTheOthers) {
+    ASSERT_TRUE(cache_.put(key_name(1), "new").ok());
+    EXPECT_TRUE(Statistics(closed_.bytes().data(), geometry_).closed());
+    EXPECT_TRUE(cache_.still_current());
+    std::string value;
+    EXPECT_TRUE(other_->get(key_name(1), value) && value == "new");
+}
+
+TEST_F(HalfResizedTest, ItIsFinishedUnderTheLockOnly) {
+    LockFile lock = LockFile::open(name_).value();
+    ASSERT_TRUE(lock.lock_making(0).ok());
+    SharedCache other = SharedCache::open(name_).value();
+    EXPECT_EQ(other.stats().size_bytes, large_bytes);
+    EXPECT_EQ(files_of(name_), 3);
+    EXPECT_TRUE(other.still_current());
+    EXPECT_EQ(Segment::inspect(name_)->size_bytes, large_bytes);
+    lock.unlock_making();
+    ASSERT_TRUE(resize(name_, small_bytes).ok());
+    EXPECT_EQ(files_of(name_), 2);
+    EXPECT_EQ(found(other, 1000), 1000);
+}
+
+TEST_F(HalfResizedTest, ItCanBeRemoved) {
+    ASSERT_TRUE(SharedCache::remove(name_).ok());
+    EXPECT_EQ(files_of(name_), 0);
+    EXPECT_EQ(cache_.put("key", "value").code(), StatusCode::unavailable);
+    EXPECT_EQ(cache_.stats().hits, 0U);
+    EXPECT_FALSE(cache_.still_current());
+}
+
+TEST_F(ResizeTest, AStoppedResizerHoldsUpNobody) {
+    fill(3000);
+    ChildProcess child([this] {
+        Middle middle{[] { raise(SIGSTOP); }};
+        return Segment::resize(name_, large_bytes, Middle::report, &middle).ok() ? 0 : 1;
+    });
+    int status = 0;
+    ASSERT_EQ(waitpid(child.pid(), &status, WUNTRACED), child.pid());
+    ASSERT_TRUE(WIFSTOPPED(status));
+    ASSERT_TRUE(cache_.put(key_name(1), "new").ok());
+    std::string value;
+    EXPECT_TRUE(cache_.get(key_name(1), value) && value == "new");
+    EXPECT_EQ(resize(name_, small_bytes).status().code(), StatusCode::busy);
+    child.go_on();
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_TRUE(cache_.get(key_name(1), value) && value == "new");
+}
+
+TEST_F(ResizeTest, BadRequestsAreRefused) {
+    EXPECT_EQ(resize(std::string(name_) + "x", large_bytes).status().code(), StatusCode::not_found);
+    EXPECT_EQ(resize(name_, 100).status().code(), StatusCode::invalid_argument);
+    EXPECT_EQ(files_of(name_), 2);
+    fill(10);
+    EXPECT_EQ(found(cache_, 10), 10);
+}
+
+// A mark that nobody made: memory that was overwritten must not make anybody wait or crash.
+TEST_F(ResizeTest, AForgedSuccessorIsAMissAndNoHarm) {
+    fill(10);
+    const auto memory = SharedMemory::open(name_, true).value();
+    reinterpret_cast<SegmentHeader*>(memory.bytes().data())->successor.store(12345);
+    std::string value;
+    EXPECT_FALSE(cache_.get("absent", value));
+    EXPECT_EQ(cache_.put("key", "value").code(), StatusCode::unavailable);
+    EXPECT_EQ(cache_.invalidate("x").code(), StatusCode::unavailable);
+    EXPECT_EQ(SharedCache::open(name_).status().code(), StatusCode::unavailable);
+    EXPECT_TRUE(SharedCache::remove(name_).ok());
+}
+
+// ---- who can't go over ---------------------------------------------------------------------------
+
+// Without descriptors, in a child: nothing old is read, nothing is lost without a word, and it recovers.
+TEST_F(ResizeTest, WhoCantOpenTheNewOneFindsNothingAndIsToldThatNothingChanges) {
+    fill(100);
+    ASSERT_TRUE(cache_.put("tagged", "old", {.tags = {"x"}}).ok());
+    Signal resized;
+    Signal done;
+    ChildProcess child([&] {
+        SharedCache cache = SharedCache::open(name_).value();
+        std::string value;
+        if (!cache.get(key_name(1), value)) return 1;
+        resized.send();
+        done.wait();
+        rlimit limit{};
+        getrlimit(RLIMIT_NOFILE, &limit);
+        const rlimit none{0, limit.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &none);
+        for (int i = 0; i < 100; ++i) {
+            if (cache.get(key_name(i), value)) return 2;
+        }
+        ValueView view;
+        if (cache.get_view(key_name(1), view)) return 3;
+        if (cache.put(key_name(1), "x").code() != StatusCode::unavailable) return 4;
+        if (cache.put(key_name(1), "x").message().empty()) return 5;
+        if (cache.erase(key_name(2)).code() != StatusCode::unavailable) return 6;
+        if (cache.invalidate("x").code() != StatusCode::unavailable) return 7;
+        if (cache.clear().code() != StatusCode::unavailable) return 8;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        if (!cache.invalidate("x").ok()) return 9;
+        if (!cache.erase(key_name(2)).ok()) return 10;
+        if (!cache.get(key_name(3), value)) return 11;
+        return cache.get(key_name(1), value) && value == "new" ? 0 : 12;
+    });
+    resized.wait();
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    ASSERT_TRUE(cache_.put(key_name(1), "new").ok());
+    done.send();
+    EXPECT_EQ(child.wait(), 0);
+    std::string value;
+    EXPECT_FALSE(cache_.get("tagged", value));
+    EXPECT_FALSE(cache_.get(key_name(2), value));
+    EXPECT_TRUE(cache_.get(key_name(3), value));
+}
+
+TEST_F(ResizeTest, WhoComesAfterItWasRemovedDoesNotTakeAnotherOneForIt) {
+    fill(10);
+    SharedCache late = SharedCache::open(name_).value();
+    const std::uint64_t stamp = late.stamp().clock;
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    EXPECT_EQ(found(cache_, 10), 10);
+    ASSERT_TRUE(SharedCache::remove(name_).ok());
+    SharedCache other = SharedCache::create(name_, {.size_bytes = small_bytes}).value();
+    ASSERT_TRUE(other.put(key_name(1), "another's").ok());
+    EXPECT_EQ(found(late, 10), 0);
+    EXPECT_EQ(late.put("key", "value", {.tags = {"x"}}).code(), StatusCode::unavailable);
+    EXPECT_FALSE(late.still_current());
+    EXPECT_EQ(late.stamp().clock, stamp);
+    // Who went over before keeps what was removed.
+    EXPECT_EQ(found(cache_, 10), 10);
+    EXPECT_TRUE(cache_.put("key", "value").ok());
+    EXPECT_FALSE(cache_.still_current());
+}
+
+// ---- stamps and loaders --------------------------------------------------------------------------
+
+// The C ABI's stamps are numbers alone.
+TEST_F(ResizeTest, AStampOfTheCAbiFromBeforeIsWorthNothingAfter) {
+    tc_shared_cache* cache = nullptr;
+    ASSERT_EQ(tc_shared_open(name_.text().c_str(), &cache), nullptr);
+    const char* tags[] = {"x"};
+    tc_put_options options = TC_PUT_OPTIONS_INIT;
+    options.tags = tags;
+    options.tag_count = 1;
+    options.stamp = tc_shared_stamp(cache);
+    ASSERT_NE(options.stamp, 0U);
+    ASSERT_EQ(tc_shared_put(cache, "key", 3, "before", 6, &options), nullptr);
+    EXPECT_EQ(tc_shared_invalidate(cache, "x"), TC_OK);
+    ASSERT_EQ(tc_shared_put(cache, "key", 3, "older", 5, nullptr), nullptr);
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    // What was computed before the invalidate().
+    ASSERT_EQ(tc_shared_put(cache, "key", 3, "old", 3, &options), nullptr);
+    char buffer[10];
+    EXPECT_EQ(tc_shared_get(cache, "key", 3, buffer, sizeof(buffer), nullptr), TC_NOT_FOUND);
+    options.stamp = tc_shared_stamp(cache);
+    ASSERT_EQ(tc_shared_put(cache, "key", 3, "new", 3, &options), nullptr);
+    EXPECT_EQ(tc_shared_get(cache, "key", 3, buffer, sizeof(buffer), nullptr), TC_OK);
+    tc_shared_close(cache);
+}
+
+TEST_F(ResizeTest, WhatIsBeingLoadedMeanwhileIsReturnedAndNotKept) {
+    ASSERT_TRUE(cache_.put("key", "older", {.soft_ttl = 0ms}).ok());
+    std::string value;
+    int loads = 0;
+    const auto loader = [&] {
+        ++loads;
+        if (loads == 1 && !resize(name_, large_bytes).ok()) return std::string("not resized");
+        return std::to_string(loads);
+    };
+    ASSERT_TRUE(cache_.get_or_load("key", value, {.tags = {"x"}}, loader).ok());
+    EXPECT_EQ(value, "1");
+    EXPECT_FALSE(cache_.get("key", value));
+    EXPECT_EQ(cache_.stats().items, 0U);
+    ASSERT_TRUE(cache_.get_or_load("key", value, {.tags = {"x"}}, loader).ok());
+    EXPECT_TRUE(cache_.get("key", value));
+    EXPECT_EQ(value, "2");
+}
+
+// ---- what comes along ----------------------------------------------------------------------------
+
+TEST_F(ResizeTest, CopiesPushNothingOutOfASmallerOne) {
+    fill(12000);
+    const SegmentStats before = cache_.stats();
+    const auto progress = resize(name_, tiny_bytes);
+    ASSERT_TRUE(progress.ok());
+    const SegmentStats stats = cache_.stats();
+    EXPECT_EQ(stats.evicted_items, before.evicted_items);
+    EXPECT_EQ(stats.reclaimed_blocks, before.reclaimed_blocks);
+    EXPECT_EQ(stats.items, progress->items_copied);
+    EXPECT_GT(stats.item_bytes, stats.block_count * stats.block_bytes * 3 / 4);
+    EXPECT_GT(stats.free_blocks, 0U);
+}
+
+TEST_F(ResizeTest, LargeValuesComeAlongInTheirParts) {
+    std::string large(std::size_t{700} << 10, 'x');
+    large += "end";
+    ASSERT_TRUE(cache_.put("large", large, {.tags = {"x"}}).ok());
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    std::string value;
+    ASSERT_TRUE(cache_.get("large", value));
+    EXPECT_TRUE(value == large);
+    ASSERT_TRUE(cache_.invalidate("x").ok());
+    EXPECT_FALSE(cache_.get("large", value));
+}
+
+TEST_F(ResizeTest, EntriesOfAnotherAuthorityKeepTheirStamps) {
+    EntryFields fields;
+    fields.epoch = 42;
+    fields.stamp = 4711;
+    fields.format = PayloadFormat::pg_wire;
+    const Tag tag = 5;
+    const Bytes key = key_of(1);
+    const Bytes entry = entry_of(key, payload_of(1, 1, 100), fields, {&tag, 1});
+    Segment segment = Segment::open(name_).value();
+    ASSERT_TRUE(segment.put(entry).ok());
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    Bytes found;
+    EXPECT_TRUE(std::ranges::equal(segment.get(hash_key(key), key, copy_to(found)), entry));
+}
+
+TEST_F(ResizeTest, CountersGoOn) {
+    fill(100);
+    EXPECT_EQ(found(cache_, 200), 100);
+    const SegmentStats before = cache_.stats();
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    const SegmentStats after = cache_.stats();
+    EXPECT_EQ(after.puts, before.puts);
+    EXPECT_EQ(after.hits, before.hits);
+    EXPECT_EQ(after.misses_absent, before.misses_absent);
+}
+
+// ---- whose it is ---------------------------------------------------------------------------------
+
+TEST_F(ResizeTest, TheNewOneHasTheOldOnesOwnerGroupAndMode) {
+    if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+    const std::string path = "/dev/shm" + name_.text();
+    for (const std::string& file : {path, path + ".lock"}) {
+        ASSERT_EQ(chown(file.c_str(), 4242, 4343), 0);
+        ASSERT_EQ(chmod(file.c_str(), 0640), 0);
+    }
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    struct stat info {};
+    ASSERT_EQ(stat(path.c_str(), &info), 0);
+    EXPECT_EQ(info.st_uid, 4242U);
+    EXPECT_EQ(info.st_gid, 4343U);
+    EXPECT_EQ(info.st_mode & 07777, 0640U);
+    EXPECT_EQ(static_cast<std::size_t>(info.st_size), large_bytes);
+}
+
+TEST_F(ResizeTest, NobodyElseMayResizeIt) {
+    if (geteuid() != 0) GTEST_SKIP() << "only root can become somebody else";
+    const std::string path = "/dev/shm" + name_.text();
+    for (const std::string& file : {path, path + ".lock"}) ASSERT_EQ(chmod(file.c_str(), 0666), 0);
+    fill(10);
+    ChildProcess child([this] {
+        if (setuid(4242) != 0) return 1;
+        return resize(name_, large_bytes).status().code() == StatusCode::permission_denied ? 0 : 2;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(cache_.stats().size_bytes, small_bytes);
+    EXPECT_EQ(found(cache_, 10), 10);
+    EXPECT_EQ(files_of(name_), 2);
+}
+
+// A file under the successor's name that is another user's is not gone over to.
+TEST_F(HalfResizedTest, AnotherUsersFileIsNotItsSuccessor) {
+    if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+    for (const auto& file : std::filesystem::directory_iterator("/dev/shm")) {
+        const std::string path = file.path().string();
+        if (path.starts_with(path_ + ".") && !path.ends_with(".lock")) {
+            ASSERT_EQ(chown(path.c_str(), 4242, 4242), 0);
+        }
+    }
+    EXPECT_EQ(cache_.put("key", "value").code(), StatusCode::unavailable);
+    // As long as nothing can have changed in the new one the old one's values are right.
+    EXPECT_EQ(found(cache_, 1000), 1000);
+    Statistics(closed_.bytes().data(), geometry_).close();
+    EXPECT_EQ(found(cache_, 1000), 0);
+}
+
+TEST_F(ResizeTest, OnlyAResizersLeftoversAreRemoved) {
+    const std::string mine = name_.text() + ".0123456789abcdef";  // a segment that somebody has
+    const std::string similar = name_.text() + ".0123456789abcde";
+    const std::string longer = name_.text() + ".0123456789abcdef0";
+    const std::string empty = name_.text() + ".00000000000000aa";
+    SharedCache user = SharedCache::create(mine, {.size_bytes = tiny_bytes}).value();
+    for (const std::string& file : {similar, longer, empty}) {
+        close(shm_open(file.c_str(), O_RDWR | O_CREAT, 0600));
+    }
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    EXPECT_TRUE(user.still_current());
+    const auto there = [](const std::string& file) { return std::filesystem::exists("/dev/shm" + file); };
+    EXPECT_TRUE(there(mine) && there(similar) && there(longer));
+    EXPECT_FALSE(there(empty));
+    for (const std::string& file : {mine, mine + ".lock", similar, longer}) shm_unlink(file.c_str());
+}
+
+// ---- forks ---------------------------------------------------------------------------------------
+
+// A child that was forked in the middle of it must not go on holding the lock when the resizer is dead.
+TEST_F(ResizeTest, AChildForkedMeanwhileHoldsNothingUp) {
+    fill(1000);
+    Signal killed;
+    ChildProcess child([&] {
+        Middle middle{[&] {
+            if (fork() == 0) {
+                killed.wait();
+                _exit(0);
+            }
+            raise(SIGKILL);
+        }};
+        (void)Segment::resize(name_, large_bytes, Middle::report, &middle);
+        return 0;
+    });
+    EXPECT_EQ(child.wait(), 128 + SIGKILL);
+    const auto again = resize(name_, small_bytes);
+    EXPECT_TRUE(again.ok()) << again.status().to_string();
+    killed.send(4);
+}
+
+TEST_F(ResizeTest, AForkedChildGoesOverByItself) {
+    fill(1000);
+    ASSERT_TRUE(resize(name_, large_bytes).ok());
+    ASSERT_TRUE(cache_.put("key", "1").ok());
+    ChildProcess child([&] {
+        std::string value;
+        if (!cache_.get("key", value) || !cache_.put("key", "2").ok()) return 1;
+        if (!resize(name_, small_bytes).ok()) return 2;
+        return cache_.get("key", value) && value == "2" && old_mappings() == 0 ? 0 : 3;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    std::string value;
+    EXPECT_TRUE(cache_.get("key", value) && value == "2");
+    EXPECT_EQ(cache_.stats().size_bytes, small_bytes);
+}
+
+// The steps of publishing a copy, with a change in the middle.
+class PublishCopyTest : public ::testing::Test {
+ public:
+    PublishCopyTest()
+        : memory_(tiny_bytes),
+          segment_(Segment::format(memory_.span(), {.size_bytes = memory_.span().size()}).value()) {
+        std::uint64_t lock = 0;
+        geometry_ = read_geometry(memory_.span().data(), memory_.span().size(), lock).value();
+        blocks_ = BlockTable(memory_.span().data(), geometry_);
+        index_ = Index(memory_.span().data(), geometry_, blocks_);
+        // An item that no slot names.
+        EXPECT_TRUE(segment_.put(oracle_entry(1, 1, 100)).ok());
+        index_.for_each([this](const Slot& slot) {
+            slot_ = slot;
+            return false;
+        });
+        EXPECT_TRUE(erase_key(segment_, 1));
+        // Only from here on changes leave their bits.
+        reinterpret_cast<SegmentHeader*>(memory_.span().data())->warming.store(1);
+    }
+    // With `change` at the moment after the look and before the item becomes visible.
+    bool publish(const std::function<void()>& change) {
+        const Bytes key = key_of(1);
+        return index_.publish_copy(hash_key(key), key, slot_, change);
+    }
+
+    OwnMemory memory_;
+    Segment segment_;
+    Geometry geometry_;
+    BlockTable blocks_;
+    Index index_;
+    Slot slot_;
+};
+
+TEST_F(PublishCopyTest, IsFoundWhenNobodyCameBefore) {
+    bool seen_early = false;
+    EXPECT_TRUE(publish([&] { seen_early = look_up(segment_, 1).hit; }));
+    EXPECT_FALSE(seen_early);
+    EXPECT_TRUE(look_up(segment_, 1).hit);
+}
+
+TEST_F(PublishCopyTest, DoesNotComeBackAfterAnErase) {
+    EXPECT_FALSE(publish([&] { (void)erase_key(segment_, 1); }));
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+}
+
+TEST_F(PublishCopyTest, DoesNotComeBackAfterAPut) {
+    EXPECT_FALSE(publish([&] { ASSERT_TRUE(segment_.put(oracle_entry(1, 2, 100)).ok()); }));
+    EXPECT_EQ(look_up(segment_, 1).sequence, 2U);
+    EXPECT_TRUE(erase_key(segment_, 1));
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+}
+
+TEST_F(PublishCopyTest, DoesNotComeBackAfterAClear) {
+    EXPECT_FALSE(publish([&] { (void)segment_.clear(); }));
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+}
+
+TEST_F(PublishCopyTest, IsRefusedOnceItsKeyWasTouched) {
+    EXPECT_FALSE(erase_key(segment_, 1));
+    const Bytes key = key_of(1);
+    EXPECT_FALSE(index_.publish_copy(hash_key(key), key, slot_, [] {}));
+    EXPECT_FALSE(look_up(segment_, 1).hit);
+}
+
+TEST_F(PublishCopyTest, IsRefusedOnceItsKeyWasPut) {
+    ASSERT_TRUE(segment_.put(oracle_entry(1, 2, 100)).ok());
+    EXPECT_FALSE(publish([] {}));
+    EXPECT_EQ(look_up(segment_, 1).sequence, 2U);
+}
+
+// Values only grow. A reader must never see less than what a put() that had returned before left, nor an
+// erased value; while the segment is resized again and again.
+TEST_F(ResizeTest, NothingOldIsReadWhileItIsResizedAgainAndAgain) {
+    constexpr int keys = 64;
+    constexpr auto long_enough = 3s;
+    struct Shared {
+        std::array<std::atomic<std::uint64_t>, keys> put;  // what is there, or more
+        std::atomic<bool> stop;
+        std::atomic<std::uint64_t> too_old, hits;
+    };
+    auto memory = SharedMemory::create(std::string(name_) + ".oracle", sizeof(Shared), 0600).value();
+    ASSERT_TRUE(SharedMemory::remove(std::string(name_) + ".oracle").ok());
+    auto& shared = *new (memory.bytes().data()) Shared{};
+    // Room for what the copies are of.
+    fill(2000);
+    // Each writer has keys of its own; a value is put, or erased by putting the next one somewhere else.
+    const auto write = [&](SharedCache& cache, int first) {
+        std::uint64_t n = 0;
+        while (!shared.stop) {
+            ++n;
+            for (int k = first; k < keys; k += 2) {
+                const std::string key = "n:" + std::to_string(k);
+                if (n % 7 == 0) (void)cache.erase(key);
+                if (!cache.put(key, std::to_string(n)).ok()) (void)cache.erase(key);
+                shared.put[k].store(n);
+            }
+        }
+    };
+    const auto read = [&](SharedCache& cache) {
+        std::string value;
+        while (!shared.stop) {
+            for (int k = 0; k < keys; ++k) {
+                const std::uint64_t least = shared.put[k].load();
+                if (!cache.get("n:" + std::to_string(k), value)) continue;
+                shared.hits.fetch_add(1);
+                if (std::stoull(value) < least) shared.too_old.fetch_add(1);
+            }
+        }
+    };
+    ChildProcess other([&] {
+        SharedCache cache = SharedCache::open(name_).value();
+        std::thread reader([&] { read(cache); });
+        write(cache, 1);
+        reader.join();
+        return 0;
+    });
+    std::thread writer([&] { write(cache_, 0); });
+    std::thread reader([&] { read(cache_); });
+    int resized = 0;
+    for (const auto end = std::chrono::steady_clock::now() + long_enough;
+         std::chrono::steady_clock::now() < end; ++resized) {
+        const auto done = resize(name_, resized % 2 == 0 ? large_bytes : small_bytes);
+        EXPECT_TRUE(done.ok()) << done.status().to_string();
+    }
+    shared.stop = true;
+    writer.join();
+    reader.join();
+    EXPECT_EQ(other.wait(), 0);
+    EXPECT_GT(resized, 5);
+    EXPECT_GT(shared.hits.load(), 1000U);
+    EXPECT_EQ(shared.too_old.load(), 0U);
+}
+
+}  // namespace
+}  // namespace tiercache
