@@ -89,7 +89,8 @@ template <class Take>
     }
 }
 
-inline bool Segment::Impl::note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept {
+[[gnu::always_inline]] inline bool Segment::Impl::note_hit(const KeyHash& hash, Word& word,
+                                                           std::uint64_t seen) noexcept {
     if (!processes.count_hit()) [[unlikely]]
         return false;
     if (Slot::unpack(seen).frequency < frequency_max) Index::raise_frequency(word, seen);

@@ -204,14 +204,13 @@ template <class Reserve>
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
     std::uint32_t ttl = 0;
-    const LocalAuthority* authority = nullptr;
-    const auto take = [&](Segment::Impl& at, const Word* item, const ItemWords& words) noexcept {
+    Segment::Impl& at = segment_.latest();
+    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
         size = words.stored_length();
         received_at_ns = words.received_at_ns;
         ttl = words.hard_ttl_ms();
         described.there = !words.plain();
         if (described.there) [[unlikely]] {
-            authority = &at.authority;
             return take_value_apart(at, item, words, described.tags, reserve,
                                     *std::construct_at(&described.read));
         }
@@ -220,18 +219,27 @@ template <class Reserve>
         read_bytes(item, words.value_at(), to, size);
         return ReadResult::whole;
     };
-    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
-        return at.find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
-            return take(at, item, words);
-        });
-    });
+    const StatusCode code = at.find(hash, key, take);
+    if (code == StatusCode::unavailable) [[unlikely]]
+        return read_next(at, hash, key, reserve, described, hit);
     if (code != StatusCode::ok) return code;
-    hit = described.there ? judge_and_count(*authority, described.read,
+    hit = described.there ? judge_and_count(at.authority, described.read,
                                             std::span(described.tags).first(described.read.tag_count),
                                             std::chrono::milliseconds(0))
                                 .hit
                           : judge_plain(size, received_at_ns, ttl);
     return code;
+}
+
+// The same in what took the segment's place.
+template <class Reserve>
+[[gnu::noinline]] StatusCode SharedCache::read_next(Segment::Impl& closed, const KeyHash& hash, Key key,
+                                                    Reserve reserve, Described& described,
+                                                    Hit& hit) noexcept {
+    if (segment_.follow(closed, Segment::Urgency::now_and_then) == nullptr) {
+        return StatusCode::not_found;
+    }
+    return read(hash, key, reserve, described, hit);
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,

@@ -236,7 +236,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 }
                 break;
             case 10:
-                if (key == 1) segment->clear();
+                if (key == 1) (void)segment->clear();
                 (void)segment->local_authority().stamp();
                 segment->local_authority().invalidate(key);
                 break;
