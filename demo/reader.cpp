@@ -101,7 +101,7 @@ class Reader {
     }
 
     double timed_read(const std::string& sql) {
-        if (empty_segment_first_ && segment_) segment_->clear();
+        if (empty_segment_first_ && segment_) (void)segment_->clear();
         const SteadyTime start = steady_now();
         const Status status = cache_.query_into(answer_, sql);
         const SteadyTime end = steady_now();

@@ -42,7 +42,7 @@ void on_transaction_end(XactEvent event, void* /*argument*/) {
     if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) return;
     if (reset_pending && event == XACT_EVENT_COMMIT) {
         // What was stored before is below the floor already.
-        if (Segment* segment = shared::segment(); segment != nullptr) segment->clear();
+        if (Segment* segment = shared::segment(); segment != nullptr) (void)segment->clear();
     }
     reset_pending = false;
 }
