@@ -199,7 +199,8 @@ class Index {
 
     // Makes an item that was copied from a predecessor visible, unless something was put, erased or cleared
     // here before, or there is no place for it that nobody uses; false then. The caller pins the item's block
-    // and is the only one who copies. `in_between()` is called once the slot is pending; for tests.
+    // and is the only one who copies. `in_between()` is called just before it becomes
+    // visible; for tests.
     template <class InBetween>
     bool publish_copy(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
                       InBetween in_between) noexcept;
@@ -327,8 +328,8 @@ bool Index::publish_copy(const KeyHash& hash, std::span<const std::byte> key, co
     std::uint64_t pending = slot.as_pending().pack();
     // Sequentially consistent: before the look at the bit. Release: the item's words come before it.
     if (!place->compare_exchange_strong(seen, pending, std::memory_order_seq_cst)) return false;
-    in_between();
     const bool first = !touched(hash);
+    in_between();
     // Release: as in publish(). Fails when a change emptied it.
     return place->compare_exchange_strong(pending, first ? slot.pack() : 0, std::memory_order_acq_rel) &&
            first;

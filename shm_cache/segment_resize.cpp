@@ -410,6 +410,11 @@ Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::si
     if (!old.ok()) return old.status();
     Impl& from = old->latest();
     if (Status s = check_resizer(name, from.memory.owner()); !s.ok()) return s;
+    if (from.memory.huge_page_bytes() != 0) {
+        return Status(StatusCode::invalid_argument,
+                      "segment \"" + name +
+                          "\" lies in huge pages that were set aside, and can't be resized; make a new one");
+    }
     const Result<Geometry> geometry = plan_geometry(
         options_for_resize(from.geometry, size_bytes, from.memory.mode()), Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
