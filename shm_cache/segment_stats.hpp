@@ -78,7 +78,7 @@ struct SegmentStats {
     std::uint64_t reclaimed_blocks = 0;
     std::uint64_t examined_items = 0;  // that reclamation looked at, dead ones among them
     std::uint64_t moved_items = 0;     // and copied, because they are kept
-    LatencyHistogram hit_latency;  // of one get() in latency_sampling
+    LatencyHistogram hit_latency;      // of one get() in latency_sampling
 
     // ---- lately ----
     // What an LRU cache of this many times the memory would have hit, as a sample of the keys tells; all 0 at
