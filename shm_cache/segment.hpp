@@ -46,7 +46,7 @@ struct SegmentOptions {
     std::uint32_t making_wait_ms = 30'000;
     // Of a named segment, whose size is then rounded up to whole pages.
     HugePages huge_pages = HugePages::off;
-    std::string huge_page_mount;  // empty: the one that this user may write to, with the smallest pages
+    std::string huge_page_mount = {};  // empty: the one that this user may write to, with the smallest pages
 };
 
 // A place for get() to copy an entry to: returns room for `bytes` bytes, or nullptr when there is none. A

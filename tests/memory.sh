@@ -22,13 +22,14 @@ export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$reports/undef
 
 # build_server KIND: into build/memory/KIND/server, when it is not there or was built in another way.
 build_server() {
-    local folder=$TC_BUILD/memory/$1 flags='-O1 -g -fno-omit-frame-pointer' macros=-DUSE_VALGRIND link='' how
+    local folder=$TC_BUILD/memory/$1 flags='-O1 -g -fno-omit-frame-pointer' macros=-DUSE_VALGRIND link='' module how
     if [[ $1 == address ]]; then
         flags+=' -fsanitize=address' link=-fsanitize=address macros+=" -I$PWD/tests/memory"
     fi
     local options=(--enable-cassert --enable-debug --with-icu --with-libxml --with-lz4 --with-openssl
         --with-system-tzdata=/usr/share/zoneinfo)
-    how="$TC_CORE_SOURCES $flags $link $macros ${options[*]}"
+    local modules=(file_fdw postgres_fdw)
+    how="$TC_CORE_SOURCES $flags $link $macros ${options[*]} ${modules[*]}"
     if [[ $(cat "$folder/.built" 2>/dev/null) == "$how" ]]; then return; fi
     echo "# building a server for $1, some 5 minutes (log: $folder/build.log)"
     rm -rf "$folder"
@@ -38,7 +39,7 @@ build_server() {
         "$TC_CORE_SOURCES/configure" -q --prefix="$folder/server" "${options[@]}" CFLAGS="$flags" CXXFLAGS="$flags" \
             CPPFLAGS="$macros" LDFLAGS="$link"
         make -s -j"$(nproc)" -C src install
-        make -s -C contrib/file_fdw install
+        for module in "${modules[@]}"; do make -s -C "contrib/$module" install; done
     ) >"$folder/build.log" 2>&1 || {
         tail -n 20 "$folder/build.log"
         tc_die "the server for $1 could not be built"
@@ -65,12 +66,15 @@ build_extension() {
 
 # Some suites kill processes; nobody else ends that way.
 crashed='TRAP:|PANIC|was terminated by signal (4|6|7|8|11)'
+# A process that is killed tells what it found, but no sum.
+misused='ERROR SUMMARY: [1-9]|Invalid (read|write|free)|uninitialised|Mismatched free|overlap'
 
 # found: whether there are reports; it shows the first of them.
 found() {
     local file any=1
     for file in "$reports"/*; do
-        if [[ $file == */memcheck.* ]] && ! grep -q 'ERROR SUMMARY: [1-9]' "$file"; then continue; fi
+        [[ -e $file ]] || continue
+        if [[ $file == */memcheck.* ]] && ! grep -qE "$misused" "$file"; then continue; fi
         if [[ $file == *.log ]] && ! grep -qE "$crashed" "$file"; then continue; fi
         any=0
         echo "# $file"

@@ -122,7 +122,7 @@ TEST_F(HugePagesTest, CreateOpenRemove) {
     EXPECT_EQ(child.wait(), 0);
     EXPECT_TRUE(look_up(created, 1).hit);
     EXPECT_EQ(Segment::inspect(name)->huge_page_bytes, page_bytes);
-    created.clear();
+    ASSERT_TRUE(created.clear().ok());
     EXPECT_FALSE(look_up(created, 1).hit);
     EXPECT_TRUE(created.still_current());
     ASSERT_TRUE(Segment::remove(name).ok());
