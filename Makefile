@@ -54,7 +54,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak check-core check-fresh check-versions demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -75,6 +75,7 @@ help:
 	@echo 'make check-memory  the extension in a server built for it: assertions, ASan and UBSan; MEMORY_KINDS=memcheck: Valgrind'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
 	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
+	@echo 'make sweep        deaths at every instruction of the segment, for hours; SWEEP=kill,erase,view,heir,...'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
@@ -202,6 +203,9 @@ sqlsmith:
 soak:
 	@$(AGAIN) libs $(B)/tests/segment_soak $(B)/tests/segment_step
 	@tests/soak.sh
+sweep:
+	@$(AGAIN) libs $(B)/tests/segment_step
+	@tests/sweep.sh
 demo:
 	@$(AGAIN) demo-program
 	@demo/run.sh

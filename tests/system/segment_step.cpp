@@ -4,6 +4,7 @@
 //          and after one trip around the blocks nothing of the dead one is left
 //   parts  the same of a value in parts
 //   view   a reader dies in get_view(), or while it holds what it got
+//   erase  a process dies in erase()
 //   stop   a writer is held at random instructions while others recycle every block they can, several times
 //          over; then it goes on. What it does then must harm nobody
 //   heir   a writer dies while a block is half opened or half recycled, then the one that recovers what it
@@ -11,6 +12,9 @@
 //   race   two writers put one absent key a few instructions at a time, in turns, while another key's item
 //          comes and goes around it so that they take different slots; one of them may die anywhere. After
 //          every turn the key has one visible item at most, and what a dead writer left does not come back
+//
+// Of N shards each takes every Nth death of a sweep, so that a sweep of every instruction (stride 1) is done
+// by several processes, and in pieces.
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and stride give the same run.
 #include <fcntl.h>
@@ -21,6 +25,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -191,18 +196,62 @@ class ChildView {
     std::uint64_t sequence_ = 0;
 };
 
+// An erase() of the child, of something that it put just before.
+class ChildErase {
+ public:
+    explicit ChildErase(World& world) : world_(world) {}
+    bool operator()(bool prepared) {
+        if (!prepared) return world_.segment_.put(oracle_entry(139, ++sequence_, 300)).ok();
+        return erase_key(world_.segment_, 139);
+    }
+
+ private:
+    World& world_;
+    std::uint64_t sequence_ = 0;
+};
+
 using Stepped = std::function<bool(bool prepared)>;
 
+// Which instructions somebody dies at: every `stride`th, and of these every `shards`th.
+struct Sweep {
+    std::uint64_t seed;
+    std::uint64_t stride;
+    std::uint64_t shard = 0;
+    std::uint64_t shards = 1;
+    int ended_max;
+    bool progress = false;
+};
+
+// Says now and then how far a long sweep is.
+class Progress {
+ public:
+    explicit Progress(const Sweep& sweep) : sweep_(sweep) {}
+    void show(const char* name, std::uint64_t deaths, std::uint64_t instruction) {
+        if (!sweep_.progress || time(nullptr) < next_) return;
+        next_ = time(nullptr) + 60;
+        fprintf(stderr, "# %s, shard %llu of %llu: %llu deaths, now at instruction %llu\n", name,
+                static_cast<unsigned long long>(sweep_.shard), static_cast<unsigned long long>(sweep_.shards),
+                static_cast<unsigned long long>(deaths), static_cast<unsigned long long>(instruction));
+    }
+
+ private:
+    const Sweep& sweep_;
+    time_t next_ = 0;
+};
+
 // `child(world, random)` makes what is stepped through.
-void kill_sweep(const char* name, std::uint64_t seed, std::uint64_t stride, int ended_max,
+void kill_sweep(const char* name, const Sweep& sweep,
                 const std::function<Stepped(World&, std::uint64_t)>& child) {
-    World world(seed);
+    World world(sweep.seed + sweep.shard);
+    Progress progress(sweep);
     world.recycle(2 * world.blocks_.count());
     std::uint64_t deaths = 0;
     std::uint64_t longest = 0;
     // A put() that has to reclaim is longer than one that has not: go on until several in a row ended early.
     int ended_in_a_row = 0;
-    for (std::uint64_t n = seed % stride; ended_in_a_row < ended_max; n += stride) {
+    const std::uint64_t first = sweep.seed % sweep.stride + sweep.shard * sweep.stride;
+    for (std::uint64_t n = first; ended_in_a_row < sweep.ended_max; n += sweep.shards * sweep.stride) {
+        progress.show(name, deaths, n);
         world.put_some(world.random_() % 8);
         bool ended = false;
         {
@@ -216,9 +265,12 @@ void kill_sweep(const char* name, std::uint64_t seed, std::uint64_t stride, int 
         world.check_entries();
         world.check_order();
     }
-    printf("ok %s: %llu deaths, the longest had more than %llu instructions (seed %llu, stride %llu)\n", name,
-           static_cast<unsigned long long>(deaths), static_cast<unsigned long long>(longest),
-           static_cast<unsigned long long>(seed), static_cast<unsigned long long>(stride));
+    printf(
+        "ok %s: %llu deaths, the longest had more than %llu instructions (seed %llu, stride %llu, shard %llu "
+        "of %llu)\n",
+        name, static_cast<unsigned long long>(deaths), static_cast<unsigned long long>(longest),
+        static_cast<unsigned long long>(sweep.seed), static_cast<unsigned long long>(sweep.stride),
+        static_cast<unsigned long long>(sweep.shard), static_cast<unsigned long long>(sweep.shards));
 }
 
 void stop_sweep(std::uint64_t seed, std::uint64_t puts) {
@@ -443,12 +495,18 @@ int main(int argc, char** argv) {
     std::uint64_t puts = 40;
     std::uint64_t rounds = 40;
     std::uint64_t heirs = 10;
+    std::uint64_t shard = 0;
+    std::uint64_t shards = 1;
+    bool progress = false;
     std::string only;
     CLI::App app{"Kills and stops a process at single instructions of put()."};
     app.add_option("--seed", seed)->capture_default_str();
     app.add_option("--stride", stride, "instructions from one death to the next; 1 is every one")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
+    app.add_option("--shard", shard, "which of the shards this is, from 0 on");
+    app.add_option("--shards", shards)->check(CLI::PositiveNumber);
+    app.add_flag("--progress", progress, "a line each minute");
     app.add_option("--puts", puts, "puts to stop in")->capture_default_str();
     app.add_option("--heirs", heirs, "deaths of who recovers from a death")->capture_default_str();
     app.add_option("--rounds", rounds, "of two writers of one key")->capture_default_str();
@@ -465,23 +523,31 @@ int main(int argc, char** argv) {
         }
         fflush(stdout);
     };
+    using tiercache::Sweep;
     using tiercache::World;
+    const auto every = [&](std::uint64_t instructions, int ended_max) {
+        return Sweep{seed, std::max<std::uint64_t>(1, instructions), shard, shards, ended_max, progress};
+    };
     run("kill", [&] {
-        tiercache::kill_sweep("kill", seed, stride, 60, [](World& world, std::uint64_t random) {
+        tiercache::kill_sweep("kill", every(stride, 60), [](World& world, std::uint64_t random) {
             return tiercache::ChildPut(world, random);
         });
     });
     run("parts", [&] {
-        tiercache::kill_sweep("parts", seed, 1000 * stride, 3, [](World& world, std::uint64_t random) {
+        tiercache::kill_sweep("parts", every(1000 * stride, 3), [](World& world, std::uint64_t random) {
             return tiercache::ChildPut(world, random, 5000, 5000);
         });
     });
     run("view", [&] {
-        tiercache::kill_sweep("view", seed, std::max<std::uint64_t>(1, stride / 4), 20,
+        tiercache::kill_sweep("view", every(stride / 4, 20),
                               [](World& world, std::uint64_t) { return tiercache::ChildView(world); });
     });
-    run("stop", [&] { tiercache::stop_sweep(seed, puts); });
-    run("heir", [&] { tiercache::heir_sweep(seed, heirs); });
-    run("race", [&] { tiercache::Race(seed).run(rounds); });
+    run("erase", [&] {
+        tiercache::kill_sweep("erase", every(stride / 8, 20),
+                              [](World& world, std::uint64_t) { return tiercache::ChildErase(world); });
+    });
+    run("stop", [&] { tiercache::stop_sweep(seed + shard, puts); });
+    run("heir", [&] { tiercache::heir_sweep(seed + shard, heirs); });
+    run("race", [&] { tiercache::Race(seed + shard).run(rounds); });
     return failures == 0 ? 0 : 1;
 }
