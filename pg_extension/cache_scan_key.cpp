@@ -62,9 +62,15 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
     return {text, used};
 }
 
-// "app.tenant=7", or "app.tenant" where it is not set.
+// "app.tenant=7", or "app.tenant" where nobody knows it: as current_setting() has it, which tells a setting
+// that was set once and has no value any more ('') from one that never was (NULL).
 [[nodiscard]] std::string_view setting_text(const char* name) {
-    const char* value = GetConfigOption(name, /*missing_ok=*/true, /*restrict_privileged=*/false);
+    if ((GetConfigOptionFlags(name, /*missing_ok=*/true) & GUC_SUPERUSER_ONLY) != 0) {
+        // Not everybody may be shown it.
+        const char* raw = GetConfigOption(name, /*missing_ok=*/true, /*restrict_privileged=*/false);
+        return psprintf("%s!%s", name, raw != nullptr ? raw : "");
+    }
+    const char* value = GetConfigOptionByName(name, nullptr, /*missing_ok=*/true);
     return value != nullptr ? psprintf("%s=%s", name, value) : pstrdup(name);
 }
 

@@ -81,7 +81,9 @@ void bypass(State& state, const char* reason) {
 // The entry that planning found is still at hand, and good.
 [[nodiscard]] bool has_ready_rows(State& state) {
     const Ready* ready = ready_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan), *state.facts);
-    if (ready == nullptr || !l4_cache::still_serves(ready->key, ready->entry, state.stamp)) return false;
+    // Settings that the query reads may have changed since: they are looked at again by a look-up.
+    if (ready == nullptr || state.facts->settings != NIL) return false;
+    if (!l4_cache::still_serves(ready->key, ready->entry, state.stamp)) return false;
     if (!take_rows(state, ready->entry)) return false;
     state.key = ready->key;
     state.outcome = Outcome::hit;
@@ -184,10 +186,12 @@ void keep_row(State& state, TupleTableSlot* slot) {
     }
 }
 
-// The client of a portal may set one between two rows.
+// The client of a portal may set one between two of its calls, and set it back before the last.
 [[nodiscard]] bool settings_changed(const State& state) {
-    return state.is_filling && state.facts->settings != NIL &&
-           !equal(settings_now(*state.facts), state.settings);
+    const bool call_begins = executor_of(state)->es_processed == 0;
+    return state.is_filling &&
+           ((call_begins && !l4_cache::is_current(state.key)) ||
+            (state.facts->settings != NIL && !equal(settings_now(*state.facts), state.settings)));
 }
 
 // The child's next row, which the copy gets too.

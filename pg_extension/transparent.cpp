@@ -228,8 +228,7 @@ namespace {
 }
 
 [[nodiscard]] std::uint64_t refusal_hash(const Query* query, const char* source) {
-    return source != nullptr ? refusals::hash_of(source, query->stmt_location, session_key())
-                             : std::uint64_t{0};
+    return refusals::hash_of(source, query->stmt_location, session_key());
 }
 
 // The plan of a query that needs none, since its answer is there; else nullptr. The entry is the proof that
@@ -270,7 +269,8 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
         pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
         return planner(query, source, cursor_options, parameters);
     }
-    if (!explained && refusals::any() && refusals::contains(refusal_hash(query, source))) {
+    if (!explained && source != nullptr && refusals::any() &&
+        refusals::contains(refusal_hash(query, source))) {
         return planner(query, source, cursor_options, parameters);
     }
     Candidate candidate{};
@@ -286,7 +286,7 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     }
     candidate.started_ns = monotonic_ns();
     examine(candidate, query, source, cursor_options, explained);
-    if (candidate.reasons.any()) refusals::add(refusal_hash(query, source));
+    if (source != nullptr && candidate.reasons.any()) refusals::add(refusal_hash(query, source));
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
     examine_plan(candidate, plan);
     // EXPLAIN says why not.

@@ -53,7 +53,7 @@ enum class Counter : std::uint8_t {
     examined_items,
     moved_items,
 };
-inline constexpr std::size_t counter_count = static_cast<std::size_t>(Counter::reclaimed_blocks) + 1;
+inline constexpr std::size_t counter_count = static_cast<std::size_t>(Counter::moved_items) + 1;
 
 [[nodiscard]] constexpr Counter evicted_items(DataClass data_class) noexcept {
     return static_cast<Counter>(static_cast<std::uint8_t>(Counter::evicted_items_hot) +

@@ -103,6 +103,21 @@ SELECT helpers.tenants_reason($$SELECT current_setting('work_mem') FROM tenants_
 SELECT helpers.tenants_reason($$SELECT current_setting('app.' || v, true) FROM tenants_rows$$);
 SELECT helpers.tenants_reason($$SELECT current_setting(NULL) FROM tenants_rows$$);
 SELECT helpers.tenants_reason($$SELECT current_setting('app.tenant', v = 'x') FROM tenants_rows$$);
+-- Never set is NULL, and set once and no more is '': in either order.
+SELECT coalesce(current_setting('app.once', true), 'never') AS once, count(*) FROM tenants_rows;
+SELECT coalesce(current_setting('app.once', true), 'never') AS once, count(*) FROM tenants_rows;
+SET app.once = 'x';
+RESET app.once;
+SELECT coalesce(current_setting('app.once', true), 'never') AS once, count(*) FROM tenants_rows;
+BEGIN;
+SET LOCAL app.other_once = 'x';
+COMMIT;
+SELECT coalesce(current_setting('app.other_once', true), 'never') AS once, count(*) FROM tenants_rows;
+SELECT current_setting('app.other_once') AS once, count(*) FROM tenants_rows;
+\c -
+SET tiercache.mode = auto;
+SELECT coalesce(current_setting('app.other_once', true), 'never') AS once, count(*) FROM tenants_rows;
+SELECT current_setting('app.other_once') AS once, count(*) FROM tenants_rows;
 RESET tiercache.mode;
 SET ROLE tenants_app;
 SELECT tiercache.query_json('SELECT count(*) FROM tenants_rows');

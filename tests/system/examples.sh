@@ -44,7 +44,7 @@ tc_check 'report without its file fails' fails "$TC_WORK/report_c" examples/noth
 tc_is "$("$TC_WORK/shared_cache" "$(tc_shm_name shared)")" 'computing
 all got it
 price 4.20
-a report of 1000000 bytes ends with r
+a report of 200000 bytes ends with r
 invalidated' 'shared_cache'
 tc_is "$("$TC_WORK/shared_cache_c" "$(tc_shm_name shared_c)")" 'price 4.20, computed
 price 4.20, cached

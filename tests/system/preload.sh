@@ -22,7 +22,7 @@ tc_is "$(tc_psql preload -d fresh -Atc "SELECT count(*) FROM pg_namespace WHERE 
 for call in "query_json('SELECT 1')" "fetch('SELECT 1')" 'session_key()' 'token()' "explain('SELECT 1')" "invalidate('t')" \
     'reset()' 'check_preload()' 'read_stats()' 'list_entries()' "query_json('SELECT 1'::varchar, class => 'hot')" \
     "fetch('SELECT 1'::varchar, class => 'hot')" "invalidate_tag('t')" 'read_tag(1)' \
-    'list_dependencies()' 'list_patterns()' 'reset_patterns()' 'classify()'; do
+    'list_dependencies()' 'list_tag_names()' 'list_patterns()' 'reset_patterns()' 'classify()'; do
     tc_check "tiercache.$call" says_what_to_do "SELECT tiercache.$call"
 done
 tc_check 'tiercache.query' says_what_to_do "SELECT * FROM tiercache.query('SELECT 1') AS t(a int)"
@@ -34,7 +34,7 @@ tc_check 'tiercache.entries' says_what_to_do 'SELECT * FROM tiercache.entries'
 # nothing of the server.
 functions=$(tc_psql preload -Atc "SELECT count(*) FROM pg_proc WHERE pronamespace = 'tiercache'::regnamespace
     AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'sql') AND prorettype <> 'trigger'::regtype")
-tc_is "$functions" 21 'every function was tried'
+tc_is "$functions" 22 'every function was tried'
 tc_is "$(tc_psql preload -Atc 'INSERT INTO t VALUES (1) RETURNING v' | head -1)" 1 'everything else works'
 tc_check 'DROP EXTENSION works' tc_psql preload -q -c 'DROP EXTENSION tiercache'
 # Preloaded again, it can be created again.

@@ -233,6 +233,16 @@ void add_parameters(std::vector<Case>& cases) {
     cases.push_back({"parameters in binary", binary});
 }
 
+// The rows of a portal whose settings change between its calls, and change back, are no answer to anything.
+bool settings_in_a_portal(Connection& off, Connection& automatic) {
+    const std::string sql =
+        "SELECT id, ('2026-01-01 00:00+00'::timestamptz + id * '1 hour'::interval)::text FROM t";
+    (void)hold(automatic, {simple("BEGIN"), parse("", sql) + bind("p", "") + execute("p", 1) + sync(),
+                           simple("SET TimeZone = 'Asia/Tokyo'"), execute("p", 1) + sync(),
+                           simple("RESET TimeZone"), execute("p") + sync(), simple("COMMIT")});
+    return hold(automatic, {simple(sql)}) == hold(off, {simple(sql)});
+}
+
 long hits(Connection& connection) {
     for (const Bytes& answer : connection.query("SELECT hits FROM tiercache.stats")) {
         if (answer[0] == 'D') return std::stol(answer.substr(11));
@@ -270,6 +280,7 @@ int main(int argc, char** argv) {
             errors += expected.errors;
             check(same, c.name);
         }
+        check(settings_in_a_portal(off, automatic), "settings that change in a portal");
         const long found = hits(off) - before;
         std::cout << "# " << cases.size() << " conversations, " << errors << " errors, " << found
                   << " hits\n";

@@ -1,4 +1,4 @@
-// The views of the C ABI.
+// The C ABI: views, options, and stamps over a resize.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <tiercache/shared_cache.h>
@@ -55,6 +55,27 @@ TEST_F(SharedCacheCTest, AViewHoldsUntilItIsReleased) {
     EXPECT_EQ(tc_view_held(nullptr), 0);
     EXPECT_EQ(tc_shared_get_view(cache_, "key", 3, nullptr, nullptr), TC_INVALID_ARGUMENT);
     EXPECT_EQ(tc_shared_get_view(nullptr, "key", 3, &view, nullptr), TC_INVALID_ARGUMENT);
+}
+
+// Stamps are numbers alone here, without an epoch.
+TEST_F(SharedCacheCTest, AStampFromBeforeAResizeIsWorthNothingAfter) {
+    const char* tags[] = {"x"};
+    tc_put_options options = TC_PUT_OPTIONS_INIT;
+    options.tags = tags;
+    options.tag_count = 1;
+    options.stamp = tc_shared_stamp(cache_);
+    ASSERT_NE(options.stamp, 0U);
+    ASSERT_EQ(tc_shared_put(cache_, "key", 3, "before", 6, &options), nullptr);
+    EXPECT_EQ(tc_shared_invalidate(cache_, "x"), TC_OK);
+    ASSERT_EQ(tc_shared_put(cache_, "key", 3, "older", 5, nullptr), nullptr);
+    ASSERT_TRUE(Segment::resize(name_, std::size_t{8} << 20, nullptr, nullptr).ok());
+    // What was computed before the invalidate().
+    ASSERT_EQ(tc_shared_put(cache_, "key", 3, "old", 3, &options), nullptr);
+    char buffer[10];
+    EXPECT_EQ(tc_shared_get(cache_, "key", 3, buffer, sizeof(buffer), nullptr), TC_NOT_FOUND);
+    options.stamp = tc_shared_stamp(cache_);
+    ASSERT_EQ(tc_shared_put(cache_, "key", 3, "new", 3, &options), nullptr);
+    EXPECT_EQ(tc_shared_get(cache_, "key", 3, buffer, sizeof(buffer), nullptr), TC_OK);
 }
 
 TEST_F(SharedCacheCTest, ASegmentIsMadeAsAsked) {
