@@ -250,6 +250,15 @@ tc_pg_create() {
     } | tc_as_pg tee -a "$data/postgresql.conf" >/dev/null
 }
 
+# The processes of a server whose postmaster was killed end by themselves, a little later; until then no other one starts.
+tc_pg_has_processes() {
+    local folder
+    for folder in /proc/[0-9]*/cwd; do
+        if [[ $(readlink "$folder" 2>/dev/null) == "$TC_WORK/$1/data" ]]; then return 0; fi
+    done
+    return 1
+}
+
 tc_pg_start() {
     local name=$1 setting
     shift
@@ -258,6 +267,10 @@ tc_pg_start() {
     for setting in "$@"; do
         echo "${setting%%=*} = '${setting#*=}'"
     done | tc_as_pg tee -a "$TC_WORK/$name/data/postgresql.conf" >/dev/null
+    local orphans_deadline=$((SECONDS + 30))
+    while [[ -e $TC_WORK/$name/data/postmaster.pid ]] && tc_pg_has_processes "$name" && ((SECONDS < orphans_deadline)); do
+        sleep 0.1
+    done
     local wrapper
     read -ra wrapper <<<"${TC_PG_WRAPPER:-}"
     tc_spawn "$name" "${wrapper[@]}" "$TC_PGBIN/postgres" -D "$TC_WORK/$name/data"
