@@ -341,7 +341,10 @@ TEST(SegmentFile, MakingAndRemovingRace) {
             for (int i = 0; i < 100; ++i) {
                 if (random() % 3 == 0) {
                     const Status removed = Segment::remove(name);
-                    if (!removed.ok() && removed.code() != StatusCode::not_found) return 1;
+                    if (!removed.ok() && removed.code() != StatusCode::not_found) {
+                        fprintf(stderr, "%s\n", removed.to_string().c_str());
+                        return 1;
+                    }
                     continue;
                 }
                 Result<Segment> segment = Segment::open_or_create(name, tiny_segment());
