@@ -107,9 +107,9 @@ bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<co
 }
 
 bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                    Slot& displaced) noexcept {
+                    Slot& displaced, bool copied_part) noexcept {
     displaced = {};
-    if (warming()) touch(hash);
+    if (!copied_part && warming()) touch(hash);
     const Candidates candidates = this->candidates(place_hash(hash));
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         Choice choice;

@@ -194,8 +194,8 @@ class Index {
     // or of the least used item around. The caller pins the slot's block. False: others changed these slots
     // again and again; the item is not in the index. `displaced` is the slot of another key's item that fell
     // out, or empty.
-    bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                 Slot& displaced) noexcept;
+    bool publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot, Slot& displaced,
+                 bool copied_part = false) noexcept;
 
     // Makes an item that was copied from a predecessor visible, unless something was put, erased or cleared
     // here before, or there is no place for it that nobody uses; false then. The caller pins the item's block

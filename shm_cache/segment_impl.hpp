@@ -120,7 +120,7 @@ struct Segment::Impl {
     Status store_copy(const KeyHash& hash, const ItemContent& content, const Copied& copied) noexcept;
     // `header` is content.header(), and fits.
     Status store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header, Stream stream,
-                      const Copied* copied = nullptr) noexcept;
+                      const Copied* copied = nullptr, bool copied_part = false) noexcept;
     Status store_parts(const KeyHash& hash, const ItemContent& content,
                        const Copied* copied = nullptr) noexcept;
     // A put of so many units: for the sampler, and what it has to say.

@@ -102,32 +102,36 @@ std::string segment_file::successor_name(const std::string& name, std::uint64_t 
 
 namespace {
 
-// Z3 and Z4, where only they are missing.
-void finish_renaming(const std::string& name) {
+// Z3 and Z4, where only they are missing. False: what lies there may still be needed.
+bool finish_renaming(const std::string& name) {
     const Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
-    if (!memory.ok()) return;
+    // Empty: half made.
+    if (!memory.ok()) {
+        return memory.status().code() == StatusCode::not_found ||
+               memory.status().code() == StatusCode::corrupt;
+    }
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
     std::uint64_t next_inode = 0;
     const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
-    if (!geometry.ok()) return;
+    if (!geometry.ok()) return geometry.status().code() == StatusCode::busy;
     const std::uint64_t mark = reinterpret_cast<SegmentHeader*>(base)->successor.load();
-    if (mark == 0) return;
+    if (mark == 0) return true;
     const std::string file = segment_file::successor_name(name, mark);
     const Result<SharedMemory> next = SharedMemory::open(file, /*writable=*/false);
     if (!next.ok() || next->owner() != memory->owner() ||
         !read_geometry(next->bytes().data(), next->bytes().size(), next_inode).ok() ||
         next_inode != lock_inode) {
-        return;
+        return next.status().code() == StatusCode::not_found;
     }
     Statistics(base, *geometry).close();
-    (void)SharedMemory::rename(file, name);
+    return SharedMemory::rename(file, name).ok();
 }
 
 }  // namespace
 
 void segment_file::finish_resize(const std::string& name, const LockFile& lock) {
-    finish_renaming(name);
+    if (!finish_renaming(name)) return;
     const Result<std::vector<std::string>> files = SharedMemory::list(name + ".");
     if (!files.ok()) return;
     for (const std::string& file : *files) {

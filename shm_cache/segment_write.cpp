@@ -68,7 +68,7 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
 }
 
 Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content, ItemHeader header,
-                                 Stream stream, const Copied* copied) noexcept {
+                                 Stream stream, const Copied* copied, bool copied_part) noexcept {
     // Who has no slot has no name to reclaim under and no pin to write with.
     if (!processes.claim_slot()) return Status(StatusCode::no_space);
     reclaimer.advance(header.units());
@@ -91,7 +91,7 @@ Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content
         return copy ? Status() : Status(StatusCode::already_exists);
     }
     Slot displaced;
-    if (!index.publish(hash, content.key, slot, displaced)) return Status(StatusCode::no_space);
+    if (!index.publish(hash, content.key, slot, displaced, copied_part)) return Status(StatusCode::no_space);
     if (displaced.tag != 0) processes.count(evicted_items(blocks.state(displaced.block).stream.data_class));
     return Status();
 }

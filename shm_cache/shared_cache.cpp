@@ -373,8 +373,15 @@ Status SharedCache::put_negative(std::string_view key, const PutOptions& options
 }
 
 LocalStamp SharedCache::stamp() const noexcept {
-    const LocalAuthority& authority = segment_.current().authority;
-    return authority.valid() ? authority.stamp() : LocalStamp{};
+    for (Segment::Impl* at = &segment_.current();;) {
+        if (!at->authority.valid()) return {};
+        const LocalStamp now = at->authority.stamp();
+        // After it was read: the memory may have been given back (Impl::retire()), and reads as zeros then.
+        if (!at->closed()) [[likely]]
+            return now;
+        at = segment_.follow(*at, Segment::Urgency::now_and_then);
+        if (at == nullptr) return {1, 1};  // never fresh
+    }
 }
 
 Status SharedCache::erase(std::string_view key) noexcept {
