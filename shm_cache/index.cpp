@@ -106,8 +106,8 @@ bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<co
     return true;
 }
 
-bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot,
-                    Slot& displaced, bool copied_part) noexcept {
+bool Index::publish(const KeyHash& hash, std::span<const std::byte> key, const Slot& slot, Slot& displaced,
+                    bool copied_part) noexcept {
     displaced = {};
     if (!copied_part && warming()) touch(hash);
     const Candidates candidates = this->candidates(place_hash(hash));

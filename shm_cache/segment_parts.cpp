@@ -38,8 +38,10 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
     for (std::size_t at = 0; at < content.stored.size(); at += size, ++key.number) {
         part.stored = content.stored.subspan(at, std::min(size, content.stored.size() - at));
         part.raw_length = static_cast<std::uint32_t>(part.stored.size());
-        if (Status s = store_item(hash_key(key.bytes()), part, part.header(), stream, nullptr, copied != nullptr);
-            !s.ok()) return s;
+        if (Status s =
+                store_item(hash_key(key.bytes()), part, part.header(), stream, nullptr, copied != nullptr);
+            !s.ok())
+            return s;
     }
     return store_item(hash, head, head.header(), stream, copied);
 }
