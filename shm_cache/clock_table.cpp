@@ -119,6 +119,7 @@ Verdict ClockTable::check_unleased(std::span<const Tag> tags, std::uint64_t stam
     }
     // Acquire: pairs with restart(), which stores the epoch before the floor.
     if (header_->floor.load(std::memory_order_acquire) > stamp) return Verdict::below_floor;
+    // Last: a reader whose memory is taken away meanwhile (segment_resize.cpp) finds no epoch here.
     if (header_->epoch.load(std::memory_order_relaxed) != epoch) return Verdict::other_epoch;
     return Verdict::fresh;
 }

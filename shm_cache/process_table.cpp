@@ -29,7 +29,8 @@ void after_fork_in_child() {
     // Relaxed: the child has one thread.
     forks.fetch_add(1, std::memory_order_relaxed);
     for (Membership* m = memberships; m != nullptr; m = m->next) {
-        m->lock_file->reopen_after_fork();
+        // One lock file for all lives of a segment, and one life that was not left.
+        if (!m->left.load(std::memory_order_relaxed)) m->lock_file->reopen_after_fork();
         m->slot.store(Membership::none, std::memory_order_relaxed);
     }
     memberships_mutex.unlock();

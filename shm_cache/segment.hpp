@@ -218,7 +218,7 @@ class Segment {
     // Who computes what is missing (lease.hpp), in the segment as it is now: leases end when it is resized.
     [[nodiscard]] LeaseTable& leases() noexcept;
     // The segment's own clock (local_authority.hpp), as it is now; not valid where
-    // SegmentOptions::clock_slots was 0.
+    // SegmentOptions::clock_slots was 0. Not for use over a resize: what is asked or told of it then is lost.
     [[nodiscard]] LocalAuthority& local_authority() noexcept;
 
     // Does the name still lead to this segment? Always true for caller-owned memory.

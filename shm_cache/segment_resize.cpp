@@ -10,7 +10,8 @@
 // The resizer holds the lock for making from Z1 to Z6. Who finds the old one closed opens NAME or, before Z4,
 // NAME.MARK, does Z3 (which may be repeated) and goes over. What a death leaves: before Z2 a file that nobody
 // believes, which the next holder of that lock removes, its maker being dead; from Z2 on everybody goes over,
-// and the next holder of the lock, or who opens the segment, does Z3 and Z4; after Z4 a segment less warm.
+// and the next holder of the lock, or who opens the segment, does Z3, Z4 and Z6; after Z4 a segment less
+// warm, whose changes leave marks for a copier (index.hpp, 5) until the next holder of the lock does Z6.
 //
 // Why no old value is read, and no completed change is lost, whoever dies or is stopped where:
 //  1  A change looks at `successor` after it was made, sequentially consistent with Z2: either it was there
@@ -102,7 +103,7 @@ std::string segment_file::successor_name(const std::string& name, std::uint64_t 
 
 namespace {
 
-// Z3 and Z4, where only they are missing. False: what lies there may still be needed.
+// Z3, Z4 and Z6, where a dead resizer left them out. False: what lies there may still be needed.
 bool finish_renaming(const std::string& name) {
     const Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
     // Empty: half made.
@@ -115,16 +116,22 @@ bool finish_renaming(const std::string& name) {
     std::uint64_t next_inode = 0;
     const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
     if (!geometry.ok()) return geometry.status().code() == StatusCode::busy;
-    const std::uint64_t mark = reinterpret_cast<SegmentHeader*>(base)->successor.load();
-    if (mark == 0) return true;
+    auto* header = reinterpret_cast<SegmentHeader*>(base);
+    const std::uint64_t mark = header->successor.load();
+    if (mark == 0) {
+        // Z6: who copied is dead, or the lock for making would not be ours.
+        header->warming.store(0, std::memory_order_release);
+        return true;
+    }
     const std::string file = segment_file::successor_name(name, mark);
-    const Result<SharedMemory> next = SharedMemory::open(file, /*writable=*/false);
+    const Result<SharedMemory> next = SharedMemory::open(file, /*writable=*/true);
     if (!next.ok() || next->owner() != memory->owner() ||
         !read_geometry(next->bytes().data(), next->bytes().size(), next_inode).ok() ||
         next_inode != lock_inode) {
         return next.status().code() == StatusCode::not_found;
     }
     Statistics(base, *geometry).close();
+    reinterpret_cast<SegmentHeader*>(next->bytes().data())->warming.store(0, std::memory_order_release);
     return SharedMemory::rename(file, name).ok();
 }
 
@@ -316,12 +323,19 @@ class Segment::WarmCopy {
         if (entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return;
         const KeyHash hash = hash_key(entry.key);
         ItemContent content = ItemContent::of(entry);
-        if (!to_.index.copy_has_place(hash) || !vouch(entry, content)) return;
+        if (!has_room(bytes.size()) || !to_.index.copy_has_place(hash) || !vouch(entry, content)) return;
         if (!to_.reclaimer.policy().copy_forward) stream.queue = Queue::small;
         stream.data_class = entry.fields.data_class;
         if (!to_.store_copy(hash, content, {stream, slot.frequency}).ok()) return;
         ++progress_.items_copied;
         progress_.bytes_copied += bytes.size();
+    }
+
+    // A value in parts may open many blocks.
+    [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
+        // Relaxed: as in pass().
+        return to_.header->opened.load(std::memory_order_relaxed) + bytes / to_.geometry.block_bytes <=
+               opened_max_;
     }
 
     // Gives what the old local clock vouches for a stamp of the new one; false for what is not fresh.
@@ -442,11 +456,12 @@ Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::si
         (void)SharedMemory::remove(file);
         return Status(StatusCode::busy, "given up before anything was changed");
     }
+    WarmCopy copy(from, to, first_stamp);                           // before Z2: it takes memory
     from.header->successor.store(mark, std::memory_order_seq_cst);  // Z2
     full_fence();
-    from.processes.statistics().close();                                                   // Z3
-    if (Status s = SharedMemory::rename(file, name); !s.ok()) return s;                    // Z4
-    const ResizeProgress progress = WarmCopy(from, to, first_stamp).run(report, context);  // Z5
+    from.processes.statistics().close();                                 // Z3
+    if (Status s = SharedMemory::rename(file, name); !s.ok()) return s;  // Z4
+    const ResizeProgress progress = copy.run(report, context);           // Z5
     // Release: pairs with Index::warming().
     to.header->warming.store(0, std::memory_order_release);  // Z6
     return progress;
