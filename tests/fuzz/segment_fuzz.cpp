@@ -237,8 +237,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 break;
             case 10:
                 if (key == 1) (void)segment->clear();
-                (void)segment->local_authority().stamp();
-                segment->local_authority().invalidate(key);
+                // One whose clock is damaged is attached without.
+                if (LocalAuthority clock = segment->local_authority(); clock.valid()) {
+                    (void)clock.stamp();
+                    clock.invalidate(key);
+                }
                 break;
             default:
                 fixture.damage(input);
