@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The unit tests of the segment and what lives in it, built with ASan, UBSan and TSan. `make check-sanitizers` runs all
-# unit tests that way.
+# The unit tests of the segment and what lives in it, built with ASan and UBSan, and with TSan. `make check-sanitizers`
+# runs all unit tests that way.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/lib/cluster.sh
@@ -14,5 +14,5 @@ sanitized() {
     "build/$1/tests/segment_tests" --gtest_brief=1 --gtest_filter="$filter" >"$TC_WORK/$1.log" 2>&1 || { tail -n 60 "$TC_WORK/$1.log" && return 1; }
     sed -nE 's/^\[==========\] (.*)/# \1/p' "$TC_WORK/$1.log"
 }
-for sanitizer in address undefined thread; do tc_check "$sanitizer" sanitized "$sanitizer"; done
+for sanitizer in address-undefined thread; do tc_check "$sanitizer" sanitized "$sanitizer"; done
 tc_done
