@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::uint64_t making_byte = 0;
 constexpr std::uint64_t first_slot_byte = 1;
-constexpr int open_attempts = 8;
+constexpr int open_attempts = 64;
 
 // The descriptors by which this process makes a segment, or waits to. A child that another thread forks
 // meanwhile has a share in the lock, which would outlive this process.
@@ -122,7 +122,8 @@ Result<LockFile> LockFile::open_or_create(const std::string& segment_name, mode_
         }
         if (errno != EEXIST) return failure(segment_name, errno);
     }
-    return failure(segment_name, EBUSY);
+    return Status(StatusCode::busy, "the lock file of segment \"" + segment_name +
+                                        "\" is made and removed again and again; try later");
 }
 
 void LockFile::remove(const std::string& segment_name) noexcept {
