@@ -20,9 +20,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <stdexcept>
 
 #include "shm_cache/shared_cache.hpp"
+#include "tests/system/requirement.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace tiercache {
@@ -40,18 +40,6 @@ constexpr std::size_t sizes[] = {std::size_t{1} << 20, std::size_t{3} << 20, std
 // What the slowest operation may take of the processor; on the clock it depends on what else runs.
 constexpr std::uint64_t cpu_ms_max = 500;
 
-struct Failure : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-void require(bool condition, const std::string& what) {
-    if (!condition) throw Failure(what);
-}
-
-std::uint64_t clock_ns(clockid_t clock) {
-    timespec now{};
-    clock_gettime(clock, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 void raise_to(std::atomic<std::uint64_t>& most, std::uint64_t value) {
     std::uint64_t seen = most.load();
     while (value > seen && !most.compare_exchange_weak(seen, value)) {

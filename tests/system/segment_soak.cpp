@@ -16,13 +16,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <stdexcept>
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/shared_cache.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/system/requirement.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace tiercache {
@@ -40,20 +40,6 @@ constexpr std::uint64_t own_keys_each = 8;
 constexpr std::uint64_t freeze_slices = 3;
 constexpr useconds_t freeze_slice_us = 400'000;
 constexpr std::uint64_t freeze_interval = 250;
-
-struct Failure : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-void require(bool condition, const std::string& what) {
-    if (!condition) throw Failure(what);
-}
-
-std::uint64_t clock_ns(clockid_t clock) {
-    timespec now{};
-    clock_gettime(clock, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 struct World {
     const char* name;

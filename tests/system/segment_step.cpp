@@ -30,12 +30,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/index.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/system/requirement.hpp"
 #include "tests/unit/segment_inside.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
@@ -43,14 +43,6 @@ namespace tiercache {
 namespace {
 
 using namespace test;
-
-struct Failure : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-void require(bool condition, const std::string& what) {
-    if (!condition) throw Failure(what);
-}
 
 // A child that runs one operation between two stops, one instruction at a time.
 class SteppedProcess {
