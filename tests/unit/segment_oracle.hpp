@@ -18,6 +18,7 @@
 
 #include "shm_cache/entry.hpp"
 #include "shm_cache/segment.hpp"
+#include "shm_cache/shared_memory.hpp"
 
 namespace tiercache::test {
 
@@ -187,9 +188,11 @@ class SegmentName {
  public:
     SegmentName() : name_("/tiercache.test." + std::to_string(getpid()) + "." + std::to_string(next_++)) {}
     ~SegmentName() {
-        // Not by Segment::remove(): a test may have left anything there.
+        // Not by Segment::remove(): a test may have left anything there, also under names made of it.
         shm_unlink(name_.c_str());
-        shm_unlink((name_ + ".lock").c_str());
+        const Result<std::vector<std::string>> made_of_it = SharedMemory::list(name_ + ".");
+        if (!made_of_it.ok()) return;
+        for (const std::string& file : *made_of_it) shm_unlink(file.c_str());
     }
     SegmentName(const SegmentName&) = delete;
     SegmentName& operator=(const SegmentName&) = delete;
