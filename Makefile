@@ -19,7 +19,8 @@ $(error SANITIZE=$(SANITIZE) is not known: use address, thread, undefined or add
 endif
 comma := ,
 
-CXXFLAGS ?= -O2 -g
+# Instrumented code takes half as long to compile like this, and about as long to run.
+CXXFLAGS ?= $(if $(SANITIZE),-O1 -g1,-O2 -g)
 SANFLAGS := $(if $(SANITIZE),-fsanitize=$(subst -,$(comma),$(SANITIZE)) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 PG_INCLUDE := /usr/include/postgresql
 BASE_FLAGS := -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread -I. -Iclient/include -isystem $(PG_INCLUDE)
