@@ -38,9 +38,8 @@ struct Demand {
     std::span<const Tag> labels;         // among its tags
 };
 
-// The entry of `key` when it may be served to this transaction: whole, unexpired, fresh, its checksum
-// verified. A private, palloc'ed copy. False: there is none. Counts hits and misses; call it only without a
-// bypass_reason().
+// The entry of `key` when it may be served to this transaction: whole, unexpired, fresh. A private, palloc'ed
+// copy. False: there is none. Counts hits and misses; call it only without a bypass_reason().
 [[nodiscard]] bool find(const Key& key, EntryView& entry, const Demand& demand);
 // The same for a query under a snapshot whose clock is known.
 [[nodiscard]] bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock);

@@ -238,6 +238,11 @@ void seal_entry(std::span<std::byte> entry) noexcept { store(entry.data(), at_ch
 
 bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept {
     EntryView view;
+    return decode_entry_of(bytes, key, view);
+}
+
+bool decode_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key,
+                     EntryView& view) noexcept {
     return decode_entry(bytes, view) == StatusCode::ok && view.bytes.size() == bytes.size() &&
            view.key.size() == key.size() &&
            (key.empty() || std::memcmp(view.key.data(), key.data(), key.size()) == 0);

@@ -150,7 +150,9 @@ void write_entry_header(const EntryHead& head, std::span<std::byte, entry_header
 // Gives a whole entry the checksum of its bytes.
 void seal_entry(std::span<std::byte> entry) noexcept;
 
-// Are `bytes` exactly one entry, and of this key?
+// Are `bytes` exactly one entry, and of this key? `view` describes it then.
+[[nodiscard]] bool decode_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key,
+                                   EntryView& view) noexcept;
 [[nodiscard]] bool is_entry_of(std::span<const std::byte> bytes, std::span<const std::byte> key) noexcept;
 
 // Is each byte what encode_entry() or set_entry_lifetime() left? For bytes that crossed a network or a disk.

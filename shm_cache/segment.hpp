@@ -137,6 +137,9 @@ class Segment {
     // no allocation of ours.
     [[nodiscard]] std::span<std::byte> get(const KeyHash& hash, std::span<const std::byte> key,
                                            CopyTarget target) noexcept;
+    // The same, and what the copy says; `entry` is unspecified when there is none.
+    [[nodiscard]] std::span<std::byte> get(const KeyHash& hash, std::span<const std::byte> key,
+                                           CopyTarget target, EntryView& entry) noexcept;
 
     // Reads the value of `key` and nothing else: the stored payload goes to `target`, its tags to the front
     // of `tags`, the rest to `read`. The way of those who need no whole entry: a third less bytes to copy, no

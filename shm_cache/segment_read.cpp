@@ -95,18 +95,23 @@ ReadResult Segment::Impl::copy_entry(const Slot& slot, CopyTarget target,
     return result;
 }
 
-std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte> key,
-                                  CopyTarget target) noexcept {
-    std::span<std::byte> entry;
+std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte> key, CopyTarget target,
+                                  EntryView& entry) noexcept {
+    std::span<std::byte> bytes;
     bool unsealed = false;
     const StatusCode code = read([&](Impl& at) {
-        return at.find(hash, key, TakeEntry<Impl>{at, target, entry, unsealed});
+        return at.find(hash, key, TakeEntry<Impl>{at, target, bytes, unsealed});
     });
     if (code != StatusCode::ok) return {};
+    if (unsealed) seal_entry(bytes);
     // The key was compared where it lies, and copied after: only damage can have come between.
-    if (!is_entry_of(entry, key)) return {};
-    if (unsealed) seal_entry(entry);
-    return entry;
+    return decode_entry_of(bytes, key, entry) ? bytes : std::span<std::byte>{};
+}
+
+std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte> key,
+                                  CopyTarget target) noexcept {
+    EntryView entry;
+    return get(hash, key, target, entry);
 }
 
 // ---- values alone ----------------------------------------------------------------------------------
