@@ -11,6 +11,7 @@
 # Everything happens in mount and process namespaces of its own: whatever way it ends, no mount and no process stays.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
+. "$repo/tests/lib/bare_debian.sh"
 base=${TIERCACHE_BASE:-${TMPDIR:-/var/tmp}/tiercache-bookworm}
 variant=${VARIANT:-}
 mirror=${MIRROR:-http://deb.debian.org/debian}
@@ -23,30 +24,8 @@ die() {
     exit 1
 }
 
-if [[ -z ${TIERCACHE_NAMESPACE:-} ]]; then
-    ((EUID == 0)) || die "needs root, to make a chroot"
-    command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
-    work=$(mktemp -d "$(dirname "$base")/tc-chroot.XXXXXX")
-    child=
-    # shellcheck disable=SC2317
-    finish() {
-        trap '' INT TERM HUP
-        if [[ -n $child ]]; then
-            kill -KILL "$child" 2>/dev/null || : # it blocks TERM; --kill-child takes the whole namespace with it
-            wait "$child" 2>/dev/null || :
-        fi
-        rm -rf "$work"
-    }
-    trap finish EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    git -C "$repo" clone -q --bare --no-hardlinks . "$work/tiercache.git"
-    TIERCACHE_NAMESPACE=$work unshare --mount --pid --fork --kill-child --propagation private "$0" "${goals[@]}" &
-    child=$!
-    wait "$child" # in the background, so that a trap runs at once
-    exit
-fi
-work=$TIERCACHE_NAMESPACE
+clone_to() { git -C "$repo" clone -q --bare --no-hardlinks . "$1/tiercache.git"; }
+in_namespaces "$(dirname "$base")/tc-chroot.XXXXXX" clone_to "${goals[@]}"
 
 if [[ ! -d $base ]]; then
     echo "# making a bare Debian 12 in $base"

@@ -10,6 +10,7 @@
 # Everything happens in mount and process namespaces of its own: whatever way it ends, no mount, process or folder stays.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
+. "$repo/tests/lib/bare_debian.sh"
 mirror=${MIRROR:-http://deb.debian.org/debian}
 stages=${VERSIONS_STAGES:-regress isolation preload patterns protocol wire_payload upgrade replication authority stress}
 suites=("$@")
@@ -20,31 +21,8 @@ die() {
     exit 1
 }
 
-if [[ -z ${TIERCACHE_NAMESPACE:-} ]]; then
-    ((EUID == 0)) || die 'needs root, to make a chroot'
-    command -v debootstrap >/dev/null || die 'debootstrap is missing: apt-get install debootstrap'
-    work=$(mktemp -d "${TMPDIR:-/var/tmp}/tc-versions.XXXXXX")
-    child=
-    # shellcheck disable=SC2317
-    finish() {
-        trap '' INT TERM HUP
-        if [[ -n $child ]]; then
-            kill -KILL "$child" 2>/dev/null || : # it blocks TERM; --kill-child takes the whole namespace with it
-            wait "$child" 2>/dev/null || :
-        fi
-        rm -rf --one-file-system "$work"
-    }
-    trap finish EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
-    git -C "$repo" archive -o "$work/tiercache.tar" HEAD
-    TIERCACHE_NAMESPACE=$work unshare --mount --pid --fork --kill-child --propagation private "$0" "${suites[@]}" &
-    child=$!
-    wait "$child" # in the background, so that a trap runs at once
-    exit
-fi
-work=$TIERCACHE_NAMESPACE
+archive_to() { git -C "$repo" archive -o "$1/tiercache.tar" HEAD; }
+in_namespaces "${TMPDIR:-/var/tmp}/tc-versions.XXXXXX" archive_to "${suites[@]}"
 mkdir -p "${VERSIONS_KEEP:=$work}"
 
 packages=(build-essential pkgconf clang libclang-rt-dev libpq-dev libboost-dev liblz4-dev libxxhash-dev libhiredis-dev
