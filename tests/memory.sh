@@ -35,6 +35,7 @@ build_server() {
     rm -rf "$folder"
     mkdir -p "$folder/objects"
     (
+        unset MAKEFLAGS MAKELEVEL # it is no part of our own make: with these it has no rules, and makes no headers
         cd "$folder/objects"
         "$TC_CORE_SOURCES/configure" -q --prefix="$folder/server" "${options[@]}" CFLAGS="$flags" CXXFLAGS="$flags" \
             CPPFLAGS="$macros" LDFLAGS="$link"
