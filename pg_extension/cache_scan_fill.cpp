@@ -15,6 +15,7 @@ extern "C" {
 #include <executor/executor.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
+#include <utils/snapmgr.h>
 }
 
 namespace tiercache::cache_scan {
@@ -80,23 +81,48 @@ namespace {
     MemoryContext caller = MemoryContextSwitchTo(executor->es_query_cxt);
     ResetPerTupleExprContext(executor);
     executor->es_direction = state.node.ss.ps.state->es_direction;
+    PushActiveSnapshot(executor->es_snapshot);
     TupleTableSlot* slot = ExecProcNode(state.late_query->planstate);
+    PopActiveSnapshot();
     MemoryContextSwitchTo(caller);
     return slot;
+}
+
+[[nodiscard]] PlannedStmt* plan_late(const State& state) {
+    const EState* executor = state.node.ss.ps.state;
+    auto* query = copyObject(query_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan)));
+    // A hit is compared with the query's own rows; what is missing is looked up again and filled.
+    PlannedStmt* plan =
+        state.outcome == Outcome::hit
+            ? pg_plan_query(query, executor->es_sourceText, transparent::cursor_option_plain,
+                            executor->es_param_list_info)
+            : transparent::plan_with_child(query, executor->es_sourceText, executor->es_param_list_info);
+    // The pattern's statistics count the query around it.
+    plan->queryId = 0;
+    const List* promised = state.node.ss.ps.plan->targetlist;
+    if (list_length(plan->planTree->targetlist) != list_length(promised)) {
+        elog(ERROR, "tiercache: the plan has %d columns, not %d", list_length(plan->planTree->targetlist),
+             list_length(promised));
+    }
+    return plan;
 }
 
 }  // namespace
 
 void start_late(State& state, int eflags) {
     const EState* executor = state.node.ss.ps.state;
-    auto* query = copyObject(query_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan)));
-    PlannedStmt* plan = pg_plan_query(query, executor->es_sourceText, transparent::cursor_option_plain,
-                                      executor->es_param_list_info);
-    // The pattern's statistics count the query around it.
-    plan->queryId = 0;
-    state.late_query = CreateQueryDesc(plan, executor->es_sourceText, executor->es_snapshot, InvalidSnapshot,
+    PlannedStmt* plan = plan_late(state);
+    // Planning has locked tables that nobody had locked when the snapshot was taken, partitions for one: what
+    // TRUNCATE and its kin did meanwhile is not in it. These are statements of a client, which may as well
+    // have begun now.
+    Snapshot snapshot = state.outcome == Outcome::hit || IsolationUsesXactSnapshot()
+                            ? executor->es_snapshot
+                            : GetTransactionSnapshot();
+    state.late_query = CreateQueryDesc(plan, executor->es_sourceText, snapshot, InvalidSnapshot,
                                        None_Receiver, executor->es_param_list_info, executor->es_queryEnv, 0);
+    PushActiveSnapshot(state.late_query->snapshot);
     ExecutorStart(state.late_query, eflags);
+    PopActiveSnapshot();
 }
 
 void end_late(State& state) {

@@ -91,6 +91,44 @@ void bypass(State& state, const char* reason) {
     return true;
 }
 
+// Sets the clock of the executor's snapshot; else returns why the cache can't be used.
+[[nodiscard]] const char* know_clock(State& state) {
+    if (settings::mode == static_cast<int>(settings::Mode::off)) return "tiercache.mode is off";
+    if (const char* reason = bypass_reason()) return reason;
+    const std::optional<std::uint64_t> clock = clock_of(executor_of(state)->es_snapshot);
+    if (!clock) return "the clock of the query's snapshot is not known";
+    state.stamp = *clock;
+    return nullptr;
+}
+
+[[nodiscard]] const char* know_key(State& state) {
+    const char* reason = nullptr;
+    (void)make_key(*state.facts, executor_of(state)->es_param_list_info, state.key, reason);
+    return reason;
+}
+
+// For a node without a plan below it, that runs: a hit is counted here, all else by the plan that is then
+// made.
+void look_up_answer(State& state, int eflags) {
+    const char* reason = know_clock(state);
+    if (reason == nullptr && has_ready_rows(state)) return;
+    if (reason == nullptr) reason = know_key(state);
+    if (reason != nullptr) {
+        bypass(state, reason);
+        return;
+    }
+    state.outcome = Outcome::miss;
+    EntryView entry;
+    if (l4_cache::peek(state.key, entry) && l4_cache::still_serves(state.key, entry, state.stamp) &&
+        take_rows(state, entry)) {
+        state.outcome = Outcome::hit;
+        state.must_verify = can_be_verified(entry);
+        state.stamp = entry.fields.stamp;
+    } else if (is_explained(state, eflags)) {
+        state.reason = miss_reason(state);
+    }
+}
+
 void look_up(State& state, int eflags) {
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
     if (state.facts->refusal != nullptr) {
@@ -98,18 +136,8 @@ void look_up(State& state, int eflags) {
         state.reason = state.facts->refusal;
         return;
     }
-    const char* reason =
-        settings::mode == static_cast<int>(settings::Mode::off) ? "tiercache.mode is off" : bypass_reason();
-    std::optional<std::uint64_t> clock;
-    if (reason == nullptr) {
-        clock = clock_of(executor_of(state)->es_snapshot);
-        if (!clock) reason = "the clock of the query's snapshot is not known";
-    }
-    if (reason == nullptr) {
-        state.stamp = *clock;
-        if (runs && has_ready_rows(state)) return;
-        (void)make_key(*state.facts, executor_of(state)->es_param_list_info, state.key, reason);
-    }
+    const char* reason = know_clock(state);
+    if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
         if (runs) pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
@@ -142,9 +170,13 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     State& state = state_of(node);
     auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
     state.facts = facts_of(plan);
-    look_up(state, eflags);
-    const bool is_hit = state.outcome == Outcome::hit;
     const bool is_childless = outerPlan(plan) == nullptr;
+    if (is_childless && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
+        look_up_answer(state, eflags);
+    } else {
+        look_up(state, eflags);
+    }
+    const bool is_hit = state.outcome == Outcome::hit;
     if (!is_childless && (!is_hit || state.must_verify || is_explained(state, eflags))) {
         outerPlanState(node) = ExecInitNode(outerPlan(plan), executor, eflags);
     }

@@ -68,7 +68,8 @@ struct State {
 // The settings that the statement reads, as they are now: equal lists, equal values. NIL when it reads none.
 [[nodiscard]] List* settings_now(const Facts& facts);
 
-// Plans the query of a node without a plan below it, and starts it under the executor's snapshot.
+// Plans the query of a node without a plan below it, and starts it: to compare a hit, or for what was not
+// found.
 void start_late(State& state, int eflags);
 void end_late(State& state);
 // The root of the plan that makes the rows.

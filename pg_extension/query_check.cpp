@@ -16,6 +16,7 @@ extern "C" {
 #include <catalog/pg_type.h>
 #include <lib/stringinfo.h>
 #include <nodes/value.h>
+#include <optimizer/optimizer.h>
 #include <parser/parse_coerce.h>
 #include <utils/builtins.h>
 #include <utils/lsyscache.h>
@@ -427,6 +428,28 @@ void check_defined_columns(Walk& walk, const RangeTblFunction* function) {
     check_defined_types(walk, function->funccoltypes);
 }
 
+// A call's arguments with those that the planner will put in for the ones left out; NIL when it puts in none.
+[[nodiscard]] List* arguments_with_defaults(Node* node) {
+    Oid function = InvalidOid;
+    if (IsA(node, FuncExpr)) {
+        function = reinterpret_cast<FuncExpr*>(node)->funcid;
+    } else if (IsA(node, WindowFunc)) {
+        function = reinterpret_cast<WindowFunc*>(node)->winfnoid;
+    } else {
+        return NIL;
+    }
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+    if (!HeapTupleIsValid(row)) return NIL;
+    const auto* form = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
+    List* given = arguments_of(node);
+    List* all = NIL;
+    if (form->pronargdefaults > 0 && list_length(given) < form->pronargs) {
+        all = expand_function_arguments(copyObject(given), false, exprType(node), row);
+    }
+    ReleaseSysCache(row);
+    return all;
+}
+
 void check_query_node(Walk& walk, const Query* query) {
     if (query->commandType != CMD_SELECT || query->hasModifyingCTE) {
         walk.reasons.add("it changes data");
@@ -454,6 +477,9 @@ bool visit(Node* node, void* context) {
     if (!IsA(node, CoerceViaIO)) {
         walk.node = node;
         (void)check_functions_in_node(node, check_function, context);
+    }
+    if (List* all = arguments_with_defaults(node); all != NIL) {
+        (void)pg::walk_expression(reinterpret_cast<Node*>(all), visit, context);
     }
     return pg::walk_expression(node, visit, context);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/dependencies.hpp"
@@ -211,9 +212,20 @@ void explain_query(Query* query, int cursor_options, IntoClause* into, ExplainSt
 
 namespace {
 
-// A statement of the simple protocol is planned, run once, and forgotten.
-[[nodiscard]] bool is_used_once(const char* source, int cursor_options) noexcept {
+// Plan the next query as if no answer were there.
+bool wants_child = false;
+
+// A client's own statement, which runs as soon as it is planned; most are then forgotten. A named one without
+// parameters keeps its plan.
+[[nodiscard]] bool runs_at_once(const char* source, int cursor_options) noexcept {
     return source != nullptr && source == debug_query_string && (cursor_options & refused_options) == 0;
+}
+
+// EXCEPT and INTERSECT are planned with one column more.
+[[nodiscard]] bool has_planned_columns(const Node* operation) noexcept {
+    if (operation == nullptr || !IsA(operation, SetOperationStmt)) return false;
+    const auto* set = reinterpret_cast<const SetOperationStmt*>(operation);
+    return set->op != SETOP_UNION || has_planned_columns(set->larg) || has_planned_columns(set->rarg);
 }
 
 // Is there an entry that a look-up would find now?
@@ -236,7 +248,8 @@ namespace {
 [[nodiscard]] PlannedStmt* leave_out(Candidate& candidate, Query* query, const char* source,
                                      ParamListInfo parameters) {
     if (settings::verify != static_cast<int>(settings::Verify::off) || query->rowMarks != NIL ||
-        query->hasModifyingCTE || !statement_text(query, source, false, candidate.text)) {
+        query->hasModifyingCTE || has_planned_columns(query->setOperations) ||
+        !statement_text(query, source, false, candidate.text)) {
         return nullptr;
     }
     digest_statement(query, candidate.digest);
@@ -263,7 +276,8 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     if (!is_wanted(query, cursor_options) || (explained && hides_from_explain())) {
         return planner(query, source, cursor_options & ~cursor_option_plain, parameters);
     }
-    const bool once = !explained && is_used_once(source, cursor_options);
+    const bool once =
+        !std::exchange(wants_child, false) && !explained && runs_at_once(source, cursor_options);
     if (once && bypass_reason() != nullptr) {
         // It will not be able to use the cache when it runs, either.
         pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
@@ -292,6 +306,11 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     // EXPLAIN says why not.
     if (explained || !candidate.reasons.any()) put_on_top(candidate, plan);
     return plan;
+}
+
+PlannedStmt* plan_with_child(Query* query, const char* source, ParamListInfo parameters) {
+    wants_child = true;
+    return pg_plan_query(query, source, 0, parameters);
 }
 
 void install_hooks() {

@@ -21,6 +21,9 @@ using Planner = PlannedStmt* (*)(Query*, const char*, int, ParamListInfo);
 [[nodiscard]] PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
                                 ParamListInfo parameters);
 
+// Plans a query that was left without a plan since its answer was there, and is there no longer.
+[[nodiscard]] PlannedStmt* plan_with_child(Query* query, const char* source, ParamListInfo parameters);
+
 // Once a process.
 void install_hooks();
 

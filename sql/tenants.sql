@@ -103,6 +103,29 @@ SELECT helpers.tenants_reason($$SELECT current_setting('work_mem') FROM tenants_
 SELECT helpers.tenants_reason($$SELECT current_setting('app.' || v, true) FROM tenants_rows$$);
 SELECT helpers.tenants_reason($$SELECT current_setting(NULL) FROM tenants_rows$$);
 SELECT helpers.tenants_reason($$SELECT current_setting('app.tenant', v = 'x') FROM tenants_rows$$);
+-- In the default of an argument, which the planner puts in.
+CREATE FUNCTION tenants_is(owner text, tenant text DEFAULT current_setting('app.tenant', true)) RETURNS boolean
+    IMMUTABLE LANGUAGE sql AS 'SELECT owner = tenant';
+CREATE FUNCTION tenants_at(id int, at timestamptz DEFAULT now()) RETURNS timestamptz IMMUTABLE LANGUAGE sql AS 'SELECT at';
+CREATE FUNCTION tenants_next(id int, step int DEFAULT 1) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT id + step';
+CREATE TABLE tenants_default AS SELECT tenant, v FROM tenants_rows;
+ALTER TABLE tenants_default ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tenants_default USING (tenants_is(tenant));
+GRANT SELECT ON tenants_default TO tenants_app;
+SELECT helpers.tenants_reason($$SELECT v FROM tenants_rows WHERE tenants_is(tenant)$$);
+SELECT helpers.tenants_reason($$SELECT v FROM tenants_rows WHERE tenants_is(owner => tenant)$$);
+SELECT helpers.tenants_reason($$SELECT v FROM tenants_rows WHERE tenants_is(tenant, 'acme')$$);
+SELECT helpers.tenants_reason($$SELECT tenants_at(id) FROM tenants_rows$$);
+SELECT helpers.tenants_reason($$SELECT tenants_next(id) FROM tenants_rows$$);
+SET ROLE tenants_app;
+SET app.tenant = 'acme';
+SELECT min(v), max(v) FROM tenants_default;
+SET app.tenant = 'zeta';
+SELECT min(v), max(v) FROM tenants_default;
+SELECT tiercache.query_json('SELECT min(v) FROM tenants_default');
+RESET ROLE;
+DROP TABLE tenants_default;
+DROP FUNCTION tenants_is, tenants_at, tenants_next;
 -- Never set is NULL, and set once and no more is '': in either order.
 SELECT coalesce(current_setting('app.once', true), 'never') AS once, count(*) FROM tenants_rows;
 SELECT coalesce(current_setting('app.once', true), 'never') AS once, count(*) FROM tenants_rows;

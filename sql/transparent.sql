@@ -289,6 +289,18 @@ SELECT helpers.both('SELECT count(*), sum(amount) FROM plain');
 SELECT helpers.both('SELECT name FROM plain');
 RESET tiercache.verify;
 
+-- Set operations: what one column more in the plan than in the query makes of it.
+SELECT helpers.new_hits() >= 0;
+SELECT id FROM plain EXCEPT SELECT 1 ORDER BY id;
+SELECT id FROM plain EXCEPT SELECT 1 ORDER BY id;
+SELECT id FROM plain EXCEPT SELECT 1;
+SELECT id FROM plain EXCEPT SELECT 1;
+SELECT id FROM plain INTERSECT SELECT 2;
+SELECT id FROM plain INTERSECT SELECT 2;
+SELECT id FROM plain UNION (SELECT 7 EXCEPT ALL SELECT 8);
+SELECT id FROM plain UNION (SELECT 7 EXCEPT ALL SELECT 8);
+SELECT helpers.new_hits();
+
 -- Large results and values.
 SELECT helpers.both('SELECT repeat(md5(g::text), 40) FROM generate_series(1, 1000) g');
 CREATE TABLE plain_wide (id int, compressed text, external text);

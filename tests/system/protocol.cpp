@@ -77,6 +77,10 @@ const char* const queries[] = {
     "SELECT g, repeat('x', 100) FROM generate_series(1, 300) g",
     "SELECT * FROM v ORDER BY id LIMIT 3",
     "SELECT 10 / (6 - id) FROM t ORDER BY id",
+    "SELECT id FROM t EXCEPT SELECT 3",
+    "SELECT id, name FROM t INTERSECT ALL SELECT id, name FROM t WHERE id < 5 ORDER BY name",
+    "SELECT id FROM t UNION SELECT 99 ORDER BY 1",
+    "SELECT name FROM t ORDER BY amount DESC, k",
 };
 
 // Of each query: all ways to ask for its rows.
@@ -113,6 +117,14 @@ void add_portals(std::vector<Case>& cases) {
     cases.push_back({"a portal over a savepoint that is rolled back",
                      {simple("BEGIN"), simple("SAVEPOINT s"), rows + bind("p", "") + execute("p", 3) + sync(),
                       simple("ROLLBACK TO s"), execute("p") + sync(), simple("ROLLBACK")}});
+    Conversation made{parse("without", "SELECT id AS v FROM t WHERE id < 5 EXCEPT SELECT 3") + sync()};
+    for (int i = 0; i < 3; ++i) made.push_back(bind("", "without") + execute("") + sync());
+    made.push_back(simple("CREATE TABLE made AS EXECUTE without"));
+    made.push_back(simple("ALTER TABLE made ADD COLUMN more text"));
+    made.push_back(simple("SELECT * FROM made ORDER BY v"));
+    made.push_back(simple("DROP TABLE made"));
+    made.push_back(close('S', "without") + sync());
+    cases.push_back({"a table made by a prepared statement", made});
     cases.push_back({"a portal over the drop of its table",
                      {simple("BEGIN; CREATE TABLE dropped AS SELECT 1 AS v; COMMIT; BEGIN"),
                       parse("", "SELECT v FROM dropped") + bind("p", "") + execute("p", 1) + sync(),
