@@ -49,8 +49,9 @@ enum class Mutant : int {
 };
 #ifdef TIERCACHE_PAUSE_POINTS
 extern int mutant;  // tiercache.mutant
-// tiercache.repeat: a transparent miss runs its query to the end first and is then served from the entry, so
-// that every query that can be cached is served at least once.
+// tiercache.repeat: a transparent miss runs its query to the end first and is then served from the entry: a
+// client's statement without a plan below, any other by its plan's node. So every query that can be cached is
+// served at least once.
 extern bool repeat;
 [[nodiscard]] inline bool is_broken(Mutant m) noexcept { return mutant == static_cast<int>(m); }
 #else

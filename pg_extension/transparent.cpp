@@ -8,6 +8,7 @@
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/query_check.hpp"
+#include "pg_extension/query_compat.hpp"
 #include "pg_extension/read_ahead.hpp"
 #include "pg_extension/refusals.hpp"
 #include "pg_extension/session_key.hpp"
@@ -23,10 +24,12 @@ extern "C" {
 #include <catalog/pg_type.h>
 #include <commands/explain.h>
 #include <nodes/nodeFuncs.h>
+#include <tcop/dest.h>
 #include <tcop/tcopprot.h>
 #include <utils/builtins.h>
 #include <utils/inval.h>
 #include <utils/lsyscache.h>
+#include <utils/snapmgr.h>
 }
 
 namespace tiercache::transparent {
@@ -267,6 +270,24 @@ bool wants_child = false;
     return cache_scan::make_childless(query, facts, key, entry);
 }
 
+#ifdef TIERCACHE_PAUSE_POINTS
+// tiercache.repeat: the query is run to its end when it is planned, so that it is served without a plan.
+[[nodiscard]] PlannedStmt* fill_and_leave_out(PlannedStmt* plan, Query* query, const char* source,
+                                              ParamListInfo parameters) {
+    QueryDesc* fill = CreateQueryDesc(copyObject(plan), source, GetActiveSnapshot(), InvalidSnapshot,
+                                      None_Receiver, parameters, nullptr, 0);
+    fill->plannedstmt->queryId = 0;
+    ExecutorStart(fill, 0);
+    pg::run_to_end(fill);
+    ExecutorFinish(fill);
+    ExecutorEnd(fill);
+    FreeQueryDesc(fill);
+    Candidate candidate{};
+    candidate.age = plan_age_now();
+    return leave_out(candidate, query, source, parameters);
+}
+#endif
+
 }  // namespace
 
 PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
@@ -301,10 +322,19 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
     candidate.started_ns = monotonic_ns();
     examine(candidate, query, source, cursor_options, explained);
     if (source != nullptr && candidate.reasons.any()) refusals::add(refusal_hash(query, source));
+#ifdef TIERCACHE_PAUSE_POINTS
+    auto* untouched = once && settings::repeat ? copyObject(query) : nullptr;
+#endif
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
     examine_plan(candidate, plan);
     // EXPLAIN says why not.
     if (explained || !candidate.reasons.any()) put_on_top(candidate, plan);
+#ifdef TIERCACHE_PAUSE_POINTS
+    if (untouched != nullptr && !candidate.reasons.any()) {
+        PlannedStmt* childless = fill_and_leave_out(plan, untouched, source, parameters);
+        if (childless != nullptr) return childless;
+    }
+#endif
     return plan;
 }
 
