@@ -13,8 +13,10 @@ extern "C" {
 #include <catalog/partition.h>
 #include <catalog/pg_class.h>
 #include <catalog/pg_collation.h>
+#include <catalog/pg_language.h>
 #include <catalog/pg_namespace.h>
 #include <catalog/pg_operator.h>
+#include <catalog/pg_proc.h>
 #include <catalog/pg_type.h>
 #include <optimizer/optimizer.h>
 #include <optimizer/planmain.h>
@@ -96,6 +98,18 @@ void Dependencies::add_operator(Oid op) {
     HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
     if (!HeapTupleIsValid(row)) return;
     add_schema(reinterpret_cast<Form_pg_operator>(GETSTRUCT(row))->oprnamespace);
+    ReleaseSysCache(row);
+}
+
+// Whether it will be inlined, and what its source looks up, in which order and with whose rights, only its
+// language knows.
+void Dependencies::add_function(Oid function) {
+    add(catalog_tag(PROCOID, GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function))));
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+    if (!HeapTupleIsValid(row)) return;
+    const auto* fields = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
+    add_schema(fields->pronamespace);
+    if (fields->prolang != INTERNALlanguageId && fields->prolang != ClanguageId) add(names_tag());
     ReleaseSysCache(row);
 }
 
@@ -226,6 +240,7 @@ void Dependencies::add_nested_plan(PlannedStmt* plan) {
         relation_check::check_entry(static_cast<RangeTblEntry*>(lfirst(cell)), reasons);
     }
     if (reasons.any()) untracked_ = true;
+    add(names_tag());
     add_plan(plan);
 }
 
@@ -251,7 +266,9 @@ namespace {
 
 void on_executor_start(QueryDesc* query, int flags) {
     if (shared::available()) foreign_tables::note_statement();
-    for (Dependencies* d = collection; d != nullptr; d = d->outer()) d->add_nested_plan(query->plannedstmt);
+    for (Dependencies* d = collection; d != nullptr; d = d->outer()) {
+        if (!d->is_own(query->plannedstmt)) d->add_nested_plan(query->plannedstmt);
+    }
     if (previous_executor_start != nullptr) {
         previous_executor_start(query, flags);
     } else {

@@ -28,6 +28,8 @@ class Dependencies {
     // come.
     void add_named_relation(Oid relation);
     void add_schema(Oid schema);
+    // A function of the user's, and what its source may name.
+    void add_function(Oid function);
     // The schema of an operator or collation that a query may name.
     void add_operator(Oid op);
     void add_collation(Oid collation);
@@ -43,8 +45,12 @@ class Dependencies {
     void add_foreign_tables(const PlannedStmt* plan);
     // Nothing of the result may be used longer than that from now on.
     void bound_life(std::uint32_t ttl_ms) noexcept { ttl_ms_ = std::min(ttl_ms_, ttl_ms); }
-    // Of a query that a function runs; it may read what no tag follows.
+    // Of a query that a function runs: it may read what no tag follows, and its names were looked up
+    // somewhere.
     void add_nested_plan(PlannedStmt* plan);
+    // The plan of the very query, which is no nested one.
+    void set_own_plan(const PlannedStmt* plan) noexcept { own_plan_ = plan; }
+    [[nodiscard]] bool is_own(const PlannedStmt* plan) const noexcept { return plan == own_plan_; }
 
     [[nodiscard]] bool overflow() const noexcept { return overflow_; }
     // Was something read whose changes nobody is told of (a temporary or foreign table, a catalog)?
@@ -79,6 +85,7 @@ class Dependencies {
     bool temporary_ = false;
     std::uint32_t ttl_ms_ = ttl_never_ms;
     List* relations_ = nullptr;
+    const PlannedStmt* own_plan_ = nullptr;
     MemoryContext context_ = nullptr;
     Dependencies* outer_ = nullptr;
 };

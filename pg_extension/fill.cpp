@@ -139,6 +139,7 @@ void analyze_and_plan(Fill& fill) {
         transparent::cursor_option_plain | (findings.calls_user_functions ? 0 : CURSOR_OPT_PARALLEL_OK);
     fill.plan = pg_plan_query(query, fill.request.sql, options, fill.parameters);
     fill.dependencies.add_plan(fill.plan);
+    fill.dependencies.set_own_plan(fill.plan);
     query_check::check_plan(fill.plan, fill.reasons);
 }
 

@@ -222,9 +222,7 @@ bool check_function(Oid function, void* context) {
     auto& walk = *static_cast<Walk*>(context);
     if (function >= FirstNormalObjectId) {
         walk.findings.calls_user_functions = true;
-        walk.dependencies.add(
-            catalog_tag(PROCOID, GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function))));
-        walk.dependencies.add_schema(get_func_namespace(function));
+        walk.dependencies.add_function(function);
         if (get_func_prokind(function) == PROKIND_AGGREGATE) check_user_aggregate(walk, function);
     }
     switch (func_volatile(function)) {

@@ -68,13 +68,25 @@ void on_min_cost_change(int new_cost, void* /*extra*/) {
 #ifdef TIERCACHE_PAUSE_POINTS
 #define TIERCACHE_MUTANT(name) \
     { #name, static_cast < int>(Mutant::name), false }
-constexpr config_enum_entry mutant_names[] = {
-    TIERCACHE_MUTANT(none),        TIERCACHE_MUTANT(late_stamp),     TIERCACHE_MUTANT(no_writers),
-    TIERCACHE_MUTANT(no_versions), TIERCACHE_MUTANT(no_check),       TIERCACHE_MUTANT(rows_only),
-    TIERCACHE_MUTANT(one_lock),    TIERCACHE_MUTANT(no_ancestors),   TIERCACHE_MUTANT(no_relations),
-    TIERCACHE_MUTANT(no_catalogs), TIERCACHE_MUTANT(no_definitions), TIERCACHE_MUTANT(no_roles),
-    TIERCACHE_MUTANT(no_in_doubt), TIERCACHE_MUTANT(no_own_writes),  TIERCACHE_MUTANT(no_snapshot),
-    TIERCACHE_MUTANT(no_plan_age), TIERCACHE_MUTANT(no_temp_names),  {nullptr, 0, false}};
+constexpr config_enum_entry mutant_names[] = {TIERCACHE_MUTANT(none),
+                                              TIERCACHE_MUTANT(late_stamp),
+                                              TIERCACHE_MUTANT(no_writers),
+                                              TIERCACHE_MUTANT(no_versions),
+                                              TIERCACHE_MUTANT(no_check),
+                                              TIERCACHE_MUTANT(rows_only),
+                                              TIERCACHE_MUTANT(one_lock),
+                                              TIERCACHE_MUTANT(no_ancestors),
+                                              TIERCACHE_MUTANT(no_relations),
+                                              TIERCACHE_MUTANT(no_catalogs),
+                                              TIERCACHE_MUTANT(no_definitions),
+                                              TIERCACHE_MUTANT(no_roles),
+                                              TIERCACHE_MUTANT(no_in_doubt),
+                                              TIERCACHE_MUTANT(no_own_writes),
+                                              TIERCACHE_MUTANT(no_snapshot),
+                                              TIERCACHE_MUTANT(no_plan_age),
+                                              TIERCACHE_MUTANT(no_temp_names),
+                                              TIERCACHE_MUTANT(no_names),
+                                              {nullptr, 0, false}};
 #undef TIERCACHE_MUTANT
 #endif
 

@@ -46,6 +46,7 @@ enum class Mutant : int {
     no_snapshot,     // REPEATABLE READ is served by what is fresh now
     no_plan_age,     // a result of an outdated plan is stored
     no_temp_names,   // temporary names are not in the key
+    no_names,        // what functions look up by name is not followed
 };
 #ifdef TIERCACHE_PAUSE_POINTS
 extern int mutant;  // tiercache.mutant

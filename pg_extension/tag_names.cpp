@@ -147,6 +147,7 @@ void add_schemas(Search& search) {
 void add_kinds(Search& search) {
     if (search.wants(roles_tag())) search.add(roles_tag(), "roles", nullptr);
     if (search.wants(definitions_tag())) search.add(definitions_tag(), "definitions", nullptr);
+    if (search.wants(names_tag())) search.add(names_tag(), "names", nullptr);
     if (search.wants(foreign_servers_tag())) search.add(foreign_servers_tag(), "foreign servers", nullptr);
 }
 

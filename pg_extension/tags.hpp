@@ -15,7 +15,8 @@ enum class TagKind : std::uint32_t {
     roles = 3,
     definitions = 4,
     label = 5,
-    foreign_servers = 6
+    foreign_servers = 6,
+    names = 7
 };
 
 namespace detail {
@@ -57,6 +58,12 @@ struct TagName {
 // and is known by it: it holds what nobody can compare with anything.
 [[nodiscard]] inline Tag foreign_servers_tag() noexcept {
     return detail::tag_of_name({TagKind::foreign_servers, MyDatabaseId, 0, 0});
+}
+
+// Relations, types and schemas of this database, and the rights to them, all in one. For what functions look
+// up by name while they run: no plan tells it.
+[[nodiscard]] inline Tag names_tag() noexcept {
+    return detail::tag_of_name({TagKind::names, MyDatabaseId, 0, 0});
 }
 
 // A name of the user's own, in this database.

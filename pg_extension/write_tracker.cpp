@@ -6,6 +6,7 @@
 #include "pg_extension/held_locks.hpp"
 #include "pg_extension/in_doubt.hpp"
 #include "pg_extension/maintenance.hpp"
+#include "pg_extension/name_changes.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -95,6 +96,21 @@ void collect_from_locks() {
     }
 }
 
+// After the sweep, and with its relations.
+void collect_names() {
+    if (maintenance::only() || settings::is_broken(settings::Mutant::no_names)) return;
+    List* redefined = NIL;
+    for (int i = 0; i < sweep.count; ++i) {
+        if ((sweep.found[i].modes & ddl_modes) == 0) continue;
+        redefined = lappend_oid(redefined, sweep.found[i].relation);
+    }
+    if (sweep.overflow || name_changes::any(redefined)) {
+        transaction.changed.add(names_tag());
+        transaction.ddl.add(names_tag());
+    }
+    list_free(redefined);
+}
+
 [[nodiscard]] bool marks_writers() { return !settings::is_broken(settings::Mutant::no_writers); }
 
 [[nodiscard]] bool moves_versions() { return !settings::is_broken(settings::Mutant::no_versions); }
@@ -129,6 +145,7 @@ void before_commit() {
         AcceptInvalidationMessages();
     }
     collect_from_locks();
+    collect_names();
     if (transaction.changed.empty() && !transaction.resets) return;
     mark_all();
     pause_point(PausePoint::pre_commit_marked);

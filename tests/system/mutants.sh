@@ -58,6 +58,7 @@ catches no_catalogs rights definitions
 catches no_definitions definitions rights transparent_changes prepared
 # transparent_changes would catch it, too, but only while a refusal is remembered: one second.
 catches no_temp_names temp_shadowing
+catches no_names definitions
 catches no_plan_age stale_plan
 catches no_versions cascades foreign definitions many_partitions partitions prepared rights transparent_changes
 tc_done

@@ -1,0 +1,186 @@
+-- What functions look up while they run: names, rights and types that no plan of the query tells.
+SET client_min_messages = warning;
+CREATE TABLE calls (v int);
+INSERT INTO calls VALUES (1), (2);
+CREATE SCHEMA near;
+CREATE SCHEMA far;
+CREATE TABLE far.n AS SELECT 1 x;
+CREATE ROLE tc_caller;
+GRANT USAGE ON SCHEMA near, far TO tc_caller;
+GRANT SELECT ON far.n, calls TO tc_caller;
+CREATE FUNCTION adds(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+    $$DECLARE r int; BEGIN EXECUTE 'SELECT x FROM far.n' INTO r; RETURN r + a; END$$;
+CREATE FUNCTION adds_near(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+    $$DECLARE r int; BEGIN EXECUTE 'SELECT x FROM n' INTO r; RETURN r + a; END$$;
+CREATE FUNCTION asks(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+    $$BEGIN EXECUTE 'SELECT x FROM later' INTO a; RETURN a; EXCEPTION WHEN undefined_table THEN RETURN -1; END$$;
+\set adds 'SELECT sum(adds(v)) FROM calls'
+\set near 'SELECT sum(adds_near(v)) FROM calls'
+\set asks 'SELECT sum(asks(v)) FROM calls'
+\set plain 'SELECT sum(v) FROM calls'
+
+-- USAGE on a schema that only the function names.
+SET ROLE tc_caller;
+SELECT tiercache.query_json(:'adds'), tiercache.query_json(:'adds');
+RESET ROLE;
+REVOKE USAGE ON SCHEMA far FROM tc_caller;
+SET ROLE tc_caller;
+SELECT tiercache.query_json(:'adds');
+RESET ROLE;
+GRANT USAGE ON SCHEMA far TO tc_caller;
+-- Rights to a column.
+REVOKE SELECT ON far.n FROM tc_caller;
+GRANT SELECT (x) ON far.n TO tc_caller;
+SET ROLE tc_caller;
+SELECT tiercache.query_json(:'adds');
+RESET ROLE;
+REVOKE SELECT (x) ON far.n FROM tc_caller;
+SET ROLE tc_caller;
+SELECT tiercache.query_json(:'adds');
+RESET ROLE;
+-- The schema's name, the table's name.
+SELECT helpers.twice(:'adds');
+ALTER SCHEMA far RENAME TO farther;
+SELECT tiercache.query_json(:'adds');
+ALTER SCHEMA farther RENAME TO far;
+SELECT helpers.twice(:'adds');
+ALTER TABLE far.n RENAME TO m;
+SELECT tiercache.query_json(:'adds');
+ALTER TABLE far.m RENAME TO n;
+-- A table that shadows the one that was found, one that was missed, and one that goes.
+SET search_path = near, far, public;
+SELECT helpers.twice(:'near'), helpers.twice(:'asks');
+CREATE TABLE near.n AS SELECT 1000 x;
+SELECT helpers.twice(:'near'), helpers.twice(:'asks');
+CREATE TABLE later AS SELECT 7 x;
+SELECT helpers.twice(:'asks'), helpers.served(:'near');
+DROP TABLE later, near.n;
+SELECT helpers.twice(:'near'), helpers.twice(:'asks');
+CREATE VIEW near.later AS SELECT 8 x;
+SELECT helpers.twice(:'asks');
+DROP VIEW near.later;
+RESET search_path;
+
+-- A type that only the function's variables have.
+CREATE DOMAIN kind AS int;
+CREATE TABLE shape (a int);
+CREATE FUNCTION as_kind(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'DECLARE d kind; BEGIN d := a; RETURN d; END';
+CREATE FUNCTION as_row(a int) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+    'DECLARE r shape; BEGIN r.a := a; RETURN row_to_json(r); END';
+\set kind 'SELECT as_kind(v) FROM calls'
+\set row 'SELECT as_row(v) FROM calls'
+SELECT helpers.twice(:'kind'), helpers.twice(:'row');
+ALTER DOMAIN kind ADD CONSTRAINT small CHECK (VALUE < 2);
+SELECT tiercache.query_json(:'kind');
+ALTER DOMAIN kind DROP CONSTRAINT small;
+SELECT helpers.twice(:'kind'), helpers.twice(:'row');
+ALTER TABLE shape ADD COLUMN b int;
+SELECT helpers.twice(:'row'), helpers.served(:'kind');
+-- The same of a function in SQL, whether it is inlined or not; of one behind a view and an operator.
+CREATE FUNCTION inlined(a int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a::kind::int';
+CREATE FUNCTION called(a int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a::kind::int LIMIT 1';
+CREATE VIEW calls_view AS SELECT as_kind(v) k FROM calls;
+CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl);
+CREATE OPERATOR @@@ (RIGHTARG = int, FUNCTION = as_kind);
+SELECT helpers.twice('SELECT inlined(v) FROM calls'), helpers.twice('SELECT called(v) FROM calls'),
+       helpers.twice('SELECT k FROM calls_view'), helpers.twice('SELECT @@@ v FROM calls');
+ALTER DOMAIN kind ADD CONSTRAINT small CHECK (VALUE < 2);
+SELECT tiercache.query_json('SELECT inlined(v) FROM calls');
+SELECT tiercache.query_json('SELECT called(v) FROM calls');
+SELECT tiercache.query_json('SELECT k FROM calls_view');
+SELECT tiercache.query_json('SELECT @@@ v FROM calls');
+ALTER DOMAIN kind DROP CONSTRAINT small;
+-- What a function of such a function does is no other matter.
+CREATE FUNCTION outer_of(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN as_kind(a); END';
+SELECT helpers.twice('SELECT outer_of(v) FROM calls');
+ALTER DOMAIN kind ADD CONSTRAINT small CHECK (VALUE < 2);
+SELECT tiercache.query_json('SELECT outer_of(v) FROM calls');
+ALTER DOMAIN kind DROP CONSTRAINT small;
+
+-- Transparently the same.
+SET tiercache.mode = auto;
+SET tiercache.min_cost = 0;
+GRANT SELECT ON far.n TO tc_caller;
+SET ROLE tc_caller;
+SELECT adds(v) FROM calls;
+SELECT adds(v) FROM calls;
+RESET ROLE;
+REVOKE USAGE ON SCHEMA far FROM tc_caller;
+SET ROLE tc_caller;
+SELECT adds(v) FROM calls;
+RESET ROLE;
+SELECT as_kind(v) FROM calls;
+SELECT as_row(v) FROM calls;
+ALTER DOMAIN kind ADD CONSTRAINT small CHECK (VALUE < 2);
+ALTER TABLE shape RENAME COLUMN b TO c;
+SELECT as_kind(v) FROM calls;
+SELECT as_row(v) FROM calls;
+ALTER DOMAIN kind DROP CONSTRAINT small;
+RESET tiercache.mode;
+RESET tiercache.min_cost;
+
+-- What ends no entry of such a query: what nobody else can see, indexes, statistics, rows. Queries without
+-- functions, or with those that look up nothing, depend on none of the above.
+CREATE SCHEMA beside;
+CREATE TABLE beside.t (id int PRIMARY KEY, v int);
+SELECT helpers.twice(:'kind'), helpers.twice(:'asks'), helpers.twice(:'plain'), helpers.twice('SELECT v ### 1 FROM calls');
+CREATE TEMP TABLE first_temporary (id serial PRIMARY KEY, v text, w int[]);
+BEGIN;
+CREATE TEMP TABLE passing (id serial PRIMARY KEY, v text, w int[]) ON COMMIT DROP;
+CREATE INDEX ON passing (v);
+INSERT INTO passing (v) VALUES ('x');
+COMMIT;
+DROP TABLE first_temporary;
+CREATE INDEX beside_index ON beside.t (v);
+REINDEX TABLE beside.t;
+INSERT INTO beside.t SELECT g, g FROM generate_series(1, 100) g;
+ANALYZE beside.t;
+VACUUM beside.t;
+COMMENT ON TABLE beside.t IS 'beside';
+BEGIN;
+LOCK TABLE beside.t IN ACCESS EXCLUSIVE MODE;
+DELETE FROM beside.t WHERE id = 1;
+COMMIT;
+BEGIN;
+CREATE TABLE undone (id int);
+ROLLBACK;
+SELECT helpers.served(:'kind'), helpers.served(:'asks'), helpers.served(:'plain'), helpers.served('SELECT v ### 1 FROM calls');
+ALTER TABLE beside.t ADD COLUMN w int;
+SELECT helpers.served(:'kind'), helpers.served(:'asks'), helpers.served(:'plain'), helpers.served('SELECT v ### 1 FROM calls');
+-- Together with such a change, the rest counts.
+BEGIN;
+CREATE TEMP TABLE passing (id int);
+CREATE DOMAIN beside.dom AS int;
+DROP TABLE passing;
+COMMIT;
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+BEGIN;
+CREATE INDEX ON beside.t (w);
+GRANT SELECT ON beside.t TO tc_caller;
+COMMIT;
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+BEGIN;
+CREATE INDEX ON beside.t (w);
+GRANT SELECT (w) ON beside.t TO tc_caller;
+COMMIT;
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+CREATE POLICY p ON beside.t USING (true);
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+GRANT USAGE ON TYPE kind TO tc_caller;
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+BEGIN;
+CREATE SCHEMA empty;
+PREPARE TRANSACTION 'names';
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+COMMIT PREPARED 'names';
+SELECT helpers.twice(:'kind'), helpers.served(:'plain');
+
+DROP OWNED BY tc_caller;
+DROP ROLE tc_caller;
+DROP SCHEMA near, far, beside, empty CASCADE;
+DROP VIEW calls_view;
+DROP OPERATOR ### (int, int);
+DROP OPERATOR @@@ (NONE, int);
+DROP FUNCTION adds, adds_near, asks, as_kind, as_row, inlined, called, outer_of;
+DROP TABLE calls, shape;
+DROP DOMAIN kind;
