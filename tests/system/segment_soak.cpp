@@ -39,6 +39,7 @@ constexpr std::uint64_t own_keys_each = 8;
 // commands.
 constexpr std::uint64_t freeze_slices = 3;
 constexpr useconds_t freeze_slice_us = 400'000;
+constexpr std::uint64_t starved_max_ns = 60'000'000'000;
 constexpr std::uint64_t freeze_interval = 250;
 
 struct World {
@@ -327,15 +328,24 @@ class Soak {
             if (w != running && !stopped_[w]) stop(w);
         }
         if (stopped_[running]) resume(running);
+        for (std::uint64_t slice = 0; slice < freeze_slices; ++slice) expect_progress(running);
+        ++freezes;
+    }
+
+    // A process that others keep from running has time; one that runs, or sleeps, has not.
+    void expect_progress(std::size_t running) {
         const std::atomic<std::uint64_t>& ended = board_->reports[running].operations;
-        for (std::uint64_t slice = 0; slice < freeze_slices; ++slice) {
-            const std::uint64_t before = ended.load(std::memory_order_relaxed);
+        const std::uint64_t before = ended.load(std::memory_order_relaxed);
+        clockid_t cpu{};
+        require(clock_getcpuclockid(pids_[running], &cpu) == 0, "a process has no clock");
+        const std::uint64_t cpu_end = clock_ns(cpu) + freeze_slice_us * std::uint64_t{1000};
+        const std::uint64_t end = clock_ns(CLOCK_MONOTONIC) + starved_max_ns;
+        do {
             usleep(freeze_slice_us);
             check_alive(running);
-            require(ended.load(std::memory_order_relaxed) != before,
-                    "an operation waits for a stopped process");
-        }
-        ++freezes;
+            if (ended.load(std::memory_order_relaxed) != before) return;
+        } while (clock_ns(cpu) < cpu_end && clock_ns(CLOCK_MONOTONIC) < end);
+        throw Failure("an operation waits for a stopped process");
     }
 
     void reap(std::size_t w) {
