@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstring>
 
+#include "pg_extension/operator_functions.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/relation_check.hpp"
 #include "pg_extension/stable_functions.hpp"
@@ -390,25 +391,65 @@ void note_type(Walk& walk, Node* node) {
     }
 }
 
-// Names of operators and collations, which are looked up in schemas.
-void note_names(Walk& walk, Node* node) {
+void note_support(Walk& walk, Oid op) {
     ListCell* cell = nullptr;
+    Node* node = walk.node;
+    walk.node = nullptr;
+    foreach (cell, support_functions(op)) (void)check_function(lfirst_oid(cell), &walk);
+    walk.node = node;
+}
+
+void note_operator(Walk& walk, Oid op) {
+    walk.dependencies.add_operator(op);
+    note_support(walk, op);
+}
+
+void note_operators(Walk& walk, List* ops) {
+    ListCell* cell = nullptr;
+    foreach (cell, ops) note_operator(walk, lfirst_oid(cell));
+}
+
+// Names one of them, at most, and both are called by what sorts or groups.
+void note_order(Walk& walk, const SortGroupClause* clause) {
+    note_operator(walk, clause->sortop);
+    note_support(walk, clause->eqop);
+    Node* node = walk.node;
+    walk.node = nullptr;
+    for (const Oid op : {clause->sortop, clause->eqop}) {
+        if (op >= FirstNormalObjectId) (void)check_function(get_opcode(op), &walk);
+    }
+    walk.node = node;
+}
+
+void note_set_operation(Walk& walk, const SetOperationStmt* operation) {
+    ListCell* cell = nullptr;
+    foreach (cell, operation->groupClauses) {
+        note_order(walk, static_cast<const SortGroupClause*>(lfirst(cell)));
+    }
+}
+
+// Operators and collations: their names are looked up in schemas, and what else is called for them.
+void note_names(Walk& walk, Node* node) {
     switch (nodeTag(node)) {
         case T_OpExpr:
         case T_DistinctExpr:
         case T_NullIfExpr:
-            walk.dependencies.add_operator(reinterpret_cast<OpExpr*>(node)->opno);
+            note_operator(walk, reinterpret_cast<OpExpr*>(node)->opno);
             break;
         case T_ScalarArrayOpExpr:
-            walk.dependencies.add_operator(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno);
+            note_operator(walk, reinterpret_cast<ScalarArrayOpExpr*>(node)->opno);
             break;
         case T_RowCompareExpr:
-            foreach (cell, reinterpret_cast<RowCompareExpr*>(node)->opnos) {
-                walk.dependencies.add_operator(lfirst_oid(cell));
-            }
+            note_operators(walk, reinterpret_cast<RowCompareExpr*>(node)->opnos);
             break;
         case T_SortGroupClause:
-            walk.dependencies.add_operator(reinterpret_cast<SortGroupClause*>(node)->sortop);
+            note_order(walk, reinterpret_cast<SortGroupClause*>(node));
+            break;
+        case T_SetOperationStmt:
+            note_set_operation(walk, reinterpret_cast<SetOperationStmt*>(node));
+            break;
+        case T_Aggref:
+            note_support(walk, sort_operator(reinterpret_cast<Aggref*>(node)->aggfnoid));
             break;
         case T_CollateExpr:
             walk.dependencies.add_collation(reinterpret_cast<CollateExpr*>(node)->collOid);

@@ -337,8 +337,8 @@ void register_callbacks() {
     for (const int cache_id : {TYPEOID, TYPENAMENSP, NAMESPACEOID, NAMESPACENAME, RELNAMENSP}) {
         CacheRegisterSyscacheCallback(cache_id, on_catalog_row_change, Datum{0});
     }
-    for (const int cache_id : {PROCOID, OPEROID, CASTSOURCETARGET, CLAOID, AMOPOPID, COLLOID, CONDEFAULT,
-                               ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
+    for (const int cache_id : {PROCOID, OPEROID, CASTSOURCETARGET, CLAOID, AMOPOPID, AMPROCNUM, COLLOID,
+                               CONDEFAULT, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID}) {
         CacheRegisterSyscacheCallback(cache_id, on_shared_definition_change, Datum{0});
     }
     for (const int cache_id :

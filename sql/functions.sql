@@ -175,6 +175,60 @@ SELECT helpers.twice(:'kind'), helpers.served(:'plain');
 COMMIT PREPARED 'names';
 SELECT helpers.twice(:'kind'), helpers.served(:'plain');
 
+-- What compares, sorts and hashes with an operator, of whatever type, is a function that may read a table.
+CREATE TABLE ranks (v int, r int);
+INSERT INTO ranks VALUES (1, 1), (2, 2), (3, 3);
+INSERT INTO calls VALUES (3);
+CREATE FUNCTION rank_of(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT r FROM ranks WHERE v = a); END';
+CREATE FUNCTION rank_cmp(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN btint4cmp(rank_of(a), rank_of(b)); END';
+CREATE FUNCTION rank_hash(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN hashint4(rank_of(a)); END';
+CREATE OPERATOR <#< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt, COMMUTATOR = >#>);
+CREATE OPERATOR >#> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4gt, COMMUTATOR = <#<);
+CREATE OPERATOR <#= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4le);
+CREATE OPERATOR >#= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ge);
+CREATE OPERATOR =#= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq, COMMUTATOR = =#=, MERGES, HASHES);
+CREATE OPERATOR CLASS rank_ops FOR TYPE int USING btree AS
+    OPERATOR 1 <#<, OPERATOR 2 <#=, OPERATOR 3 =#=, OPERATOR 4 >#=, OPERATOR 5 >#>, FUNCTION 1 rank_cmp(int, int);
+CREATE OPERATOR CLASS rank_hash_ops FOR TYPE int USING hash AS OPERATOR 1 =#=, FUNCTION 1 rank_hash(int);
+CREATE AGGREGATE rank_min(int) (SFUNC = int4smaller, STYPE = int, SORTOP = <#<);
+\set sorted 'SELECT v FROM calls ORDER BY v USING <#<'
+\set aggregated 'SELECT array_agg(v ORDER BY v USING >#>) FROM calls'
+\set window 'SELECT v, row_number() OVER (ORDER BY v USING <#<) AS n FROM calls'
+\set joined 'SELECT count(*) FROM calls a JOIN calls b ON a.v OPERATOR(public.=#=) b.v'
+SELECT helpers.twice(:'sorted'), helpers.twice(:'aggregated'), helpers.twice(:'window');
+SET enable_mergejoin = off;
+SET enable_nestloop = off;
+SELECT helpers.twice(:'joined');
+UPDATE ranks SET r = -r;
+SELECT helpers.twice(:'sorted'), helpers.twice(:'aggregated'), helpers.twice(:'window'), helpers.twice(:'joined');
+SET tiercache.mode = auto;
+SELECT v FROM calls ORDER BY v USING <#<;
+SELECT v FROM calls ORDER BY v USING <#<;
+UPDATE ranks SET r = -r;
+SELECT v FROM calls ORDER BY v USING <#<;
+RESET tiercache.mode;
+-- Of a function that may not be believed, too, where PostgreSQL's own operators are in the class.
+CREATE OPERATOR CLASS mixed_ops FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 rank_cmp(int, int);
+ALTER FUNCTION rank_cmp VOLATILE;
+SELECT tiercache.query_json(:'sorted');
+ALTER FUNCTION rank_cmp STABLE;
+SELECT tiercache.query_json(:'window');
+SELECT tiercache.query_json('SELECT v FROM calls ORDER BY v');
+SELECT tiercache.query_json('SELECT DISTINCT v FROM calls');
+SELECT tiercache.query_json('SELECT v FROM calls UNION SELECT v FROM calls');
+SELECT tiercache.query_json('SELECT min(v) FROM calls');
+SELECT tiercache.query_json('SELECT a.v FROM calls a, calls b WHERE a.v = b.v');
+DROP OPERATOR FAMILY mixed_ops USING btree;
+SELECT tiercache.query_json('SELECT min(v) FROM calls');
+DROP OPERATOR FAMILY rank_ops USING btree CASCADE;
+DROP OPERATOR FAMILY rank_hash_ops USING hash CASCADE;
+DROP OPERATOR <#< (int, int), >#> (int, int), <#= (int, int), >#= (int, int), =#= (int, int) CASCADE;
+DROP FUNCTION rank_cmp, rank_hash, rank_of;
+DROP TABLE ranks;
+RESET enable_mergejoin;
+RESET enable_nestloop;
+
 DROP OWNED BY tc_caller;
 DROP ROLE tc_caller;
 DROP SCHEMA near, far, beside, empty CASCADE;
