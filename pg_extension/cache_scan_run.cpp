@@ -166,24 +166,45 @@ void start_filling(State& state) {
     if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
 }
 
+// Partitions are left out here already, by what functions of the query say.
+[[nodiscard]] PlanState* start_child(State& state, int eflags) {
+    Plan* child = outerPlan(state.node.ss.ps.plan);
+    if (!state.is_filling || !state.facts->calls_user_functions) {
+        return ExecInitNode(child, executor_of(state), eflags);
+    }
+    PlanState* started = nullptr;
+    state.nested->begin();
+    PG_TRY();
+    { started = ExecInitNode(child, executor_of(state), eflags); }
+    PG_CATCH();
+    {
+        state.nested->end();
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    state.nested->end();
+    return started;
+}
+
 void begin(CustomScanState* node, EState* executor, int eflags) {
     State& state = state_of(node);
     auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
     state.facts = facts_of(plan);
     const bool is_childless = outerPlan(plan) == nullptr;
-    if (is_childless && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
+    const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
+    if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
         look_up(state, eflags);
     }
     const bool is_hit = state.outcome == Outcome::hit;
+    if (runs && !is_childless && state.outcome == Outcome::miss) start_filling(state);
     if (!is_childless && (!is_hit || state.must_verify || is_explained(state, eflags))) {
-        outerPlanState(node) = ExecInitNode(outerPlan(plan), executor, eflags);
+        outerPlanState(node) = start_child(state, eflags);
     }
-    if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0) return;
+    if (!runs) return;
     state.slot = ExecInitExtraTupleSlot(executor, ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
     if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);
-    if (!is_childless && state.outcome == Outcome::miss) start_filling(state);
 }
 
 #ifdef TIERCACHE_PAUSE_POINTS

@@ -141,6 +141,25 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     return plan;
 }
 
+#if PG_VERSION_NUM >= 180000
+[[nodiscard]] bool starts_with_pruning(const PlannedStmt* plan) noexcept {
+    ListCell* cell = nullptr;
+    foreach (cell, plan->partPruneInfos) {
+        ListCell* hierarchy = nullptr;
+        foreach (hierarchy, static_cast<const PartitionPruneInfo*>(lfirst(cell))->prune_infos) {
+            ListCell* table = nullptr;
+            foreach (table, static_cast<List*>(lfirst(hierarchy))) {
+                if (static_cast<const PartitionedRelPruneInfo*>(lfirst(table))->initial_pruning_steps !=
+                    NIL) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+#endif
+
 void examine_plan(Candidate& candidate, PlannedStmt* plan) {
     if (candidate.reasons.any()) return;
     candidate.dependencies.add_plan(plan);
@@ -148,6 +167,12 @@ void examine_plan(Candidate& candidate, PlannedStmt* plan) {
     if (plan->parallelModeNeeded && candidate.findings.calls_user_functions) {
         candidate.reasons.add("parallel workers run functions that may read tables");
     }
+#if PG_VERSION_NUM >= 180000
+    // Before any node of the plan starts.
+    if (candidate.findings.calls_user_functions && starts_with_pruning(plan)) {
+        candidate.reasons.add("functions that may read tables say which partitions are read");
+    }
+#endif
     if (candidate.dependencies.overflow()) {
         candidate.reasons.add("it depends on more than %d tables, schemas, functions and types",
                               Dependencies::limit);

@@ -229,6 +229,32 @@ DROP TABLE ranks;
 RESET enable_mergejoin;
 RESET enable_nestloop;
 
+-- A function that says which partitions are read, when the plan starts.
+CREATE TABLE parted (k int, p text) PARTITION BY LIST (k);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2);
+INSERT INTO parted VALUES (2, 'two');
+CREATE TABLE map AS SELECT 7 a, 1 k;
+CREATE FUNCTION mapped(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT m.k FROM map m WHERE m.a = mapped.a); END';
+SET tiercache.mode = auto;
+SET plan_cache_mode = force_generic_plan;
+PREPARE of_map(int) AS SELECT * FROM parted WHERE k = mapped($1);
+EXECUTE of_map(7);
+EXECUTE of_map(7);
+UPDATE map SET k = 2;
+EXECUTE of_map(7);
+EXECUTE of_map(7);
+UPDATE map SET k = 1;
+EXECUTE of_map(7);
+SELECT helpers.new_hits() >= 0 AS reset;
+EXECUTE of_map(7);
+SELECT helpers.new_hits();
+DEALLOCATE of_map;
+RESET plan_cache_mode;
+RESET tiercache.mode;
+DROP FUNCTION mapped;
+DROP TABLE parted, map;
+
 DROP OWNED BY tc_caller;
 DROP ROLE tc_caller;
 DROP SCHEMA near, far, beside, empty CASCADE;
