@@ -58,7 +58,7 @@ void on_utility(PlannedStmt* plan, const char* source, bool read_only_tree, Proc
 
 }  // namespace
 
-bool only() noexcept { return (is_running || was_last) && !others_ran; }
+bool only() noexcept { return (is_running || was_last || pg::is_autovacuum_worker()) && !others_ran; }
 
 void after_commit() noexcept {
     was_last = false;

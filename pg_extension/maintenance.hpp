@@ -3,8 +3,9 @@
 
 namespace tiercache::maintenance {
 
-// Does this transaction do nothing but ANALYZE or VACUUM (without FULL)? Then locks of their mode and
-// relcache messages are not those of a change.
+// Does this transaction do nothing but ANALYZE or VACUUM (without FULL), as autovacuum does? Then locks of
+// their mode and relcache messages are not those of a change. Rows that functions of indexes write meanwhile
+// are changed rows.
 [[nodiscard]] bool only() noexcept;
 // At a transaction's end.
 void after_commit() noexcept;

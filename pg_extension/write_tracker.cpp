@@ -137,7 +137,7 @@ void mark_all() noexcept {
 }
 
 void before_commit() {
-    if (pg::is_autovacuum_worker() || !gets_xid()) return;
+    if (!gets_xid()) return;
     pause_point(PausePoint::pre_commit_unmarked);
     if (!IsInParallelMode()) {
         // Makes the last command's catalog changes arrive at our cache callbacks.
@@ -190,7 +190,7 @@ void forget_transaction() noexcept {
 }
 
 void after_commit() noexcept {
-    if (!has_xid() || pg::is_autovacuum_worker()) {
+    if (!has_xid()) {
         forget_transaction();
         return;
     }
@@ -285,7 +285,8 @@ void on_resource_release(ResourceReleasePhase phase, bool /*is_commit*/, bool is
 
 // The cache callbacks also see other transactions' messages; taking those for ours only invalidates too much.
 [[nodiscard]] bool may_be_ours() {
-    return shared::available() && IsTransactionState() && has_xid() && !pg::is_autovacuum_worker();
+    if (pg::is_autovacuum_worker() && maintenance::only()) return false;
+    return shared::available() && IsTransactionState() && has_xid();
 }
 
 // Also called between PRE_COMMIT and COMMIT: on-commit actions accept other sessions' messages. The set and

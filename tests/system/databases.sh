@@ -171,11 +171,24 @@ tc_is "$(both one "$q") $(hits_of one "$q")" '6 6 2' 'and after the kill of all'
 
 # ---- autovacuum ----
 
+analyzed() { [[ $(sql -d one -c "SELECT autoanalyze_count > 0 AND EXISTS (SELECT FROM written) FROM pg_stat_user_tables WHERE relname = 'sampled'") == t ]]; }
 vacuumed() { [[ $(sql -d one -c "SELECT autovacuum_count > 0 AND autoanalyze_count > 0 FROM pg_stat_user_tables WHERE relname = 'w'") == t ]]; }
+# A function of an index that writes while rows are sampled.
+sql -d one -c 'CREATE TABLE sampled (v int)' -c 'CREATE TABLE written (v int)' \
+    -c "CREATE FUNCTION writes(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.written VALUES (\$1); RETURN \$1; END'" \
+    -c "CREATE FUNCTION calls(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public.writes(\$1); END'" \
+    -c "CREATE FUNCTION twofold(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 2 * \$1; END'" \
+    -c 'INSERT INTO sampled SELECT generate_series(1, 1000)' -c 'CREATE INDEX ON sampled (calls(v))' -c 'TRUNCATE written'
+c='SELECT count(*) AS v FROM written'
+tc_is "$(both one "$c") $(hits_of one "$c")" '0 0 2' 'nothing is written yet'
 sql -d one -c 'CREATE TABLE w (v int)' -c 'INSERT INTO w SELECT generate_series(1, 1000)' -c 'DELETE FROM w WHERE v > 10'
 w='SELECT sum(v) AS v FROM w'
+f='SELECT sum(twofold(v)) AS v FROM w'
 tc_is "$(both one "$w") $(hits_of one "$w")" '55 55 2' 'before autovacuum'
+tc_is "$(both one "$f") $(hits_of one "$f")" '110 110 2' 'of a function, too'
 sql -c 'ALTER SYSTEM SET autovacuum = on' -c 'SELECT pg_reload_conf()' >/dev/null
 tc_check 'autovacuum and autoanalyze come' tc_wait_for 60 'autovacuum' vacuumed
-tc_is "$(hits_of one "$w")" 2 'and end nothing'
+tc_is "$(hits_of one "$w") $(hits_of one "$f")" '2 2' 'and end nothing'
+tc_check 'the table with the index is analyzed' tc_wait_for 60 'autoanalyze' analyzed
+tc_is "$(both one "$c")" "$(sql -d one -c "$c" -c "$c" | paste -sd' ')" 'what was written on the way is seen'
 tc_done
