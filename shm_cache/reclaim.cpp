@@ -259,7 +259,11 @@ std::uint32_t Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std:
     const std::uint32_t end = std::min(first + words, blocks_.start_words());
     Evacuation e{life, sealed.stream, policy(), keep, monotonic_ns(), much_is_dead()};
     evacuate_words(e, first, end);
-    note_emptied(std::uint64_t{end - first} * BlockTable::units_per_word, e.live);
+    // The last word of the bitmap may stand for more units than the block has.
+    const std::uint64_t units_end =
+        std::min<std::uint64_t>(std::uint64_t{end} * BlockTable::units_per_word, geometry_.units_per_block());
+    const std::uint64_t units_begin = std::uint64_t{first} * BlockTable::units_per_word;
+    note_emptied(units_end - std::min(units_begin, units_end), e.live);
     processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
     processes_.count(Counter::expired_items, e.expired);
     processes_.count(Counter::examined_items, e.examined);

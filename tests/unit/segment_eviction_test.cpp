@@ -591,6 +591,31 @@ TEST_F(TidyingTest, AScanAfterItEvicts) {
     EXPECT_EQ(check_blocks(base(), blocks_), "");
 }
 
+class SmallestBlocksTest : public EvictionTest {
+ public:
+    SmallestBlocksTest() : EvictionTest(options()) {}
+    static SegmentOptions options() {
+        SegmentOptions options = tiny_segment();
+        options.block_bytes = block_bytes_min;
+        return options;
+    }
+};
+
+// A block of which nearly all is alive is not taken for a half empty one, though a word of its bitmap of
+// starts could stand for more than it has: copies would fill what was made free, and a put find no room.
+TEST_F(SmallestBlocksTest, NothingIsKeptThatLeavesNoRoom) {
+    auto* header = reinterpret_cast<SegmentHeader*>(base());
+    EvictionPolicy policy = EvictionPolicy::unpack(header->policy.load());
+    policy.small_queue = false;
+    policy.adaptive = false;
+    header->policy.store(policy.pack());
+    std::mt19937_64 random(11);
+    for (std::uint64_t i = 1; i < 5000; ++i) {
+        const Bytes entry = oracle_entry(random() % 140, i, 16 + random() % 500);
+        ASSERT_TRUE(segment_.put(entry).ok()) << i;
+    }
+}
+
 // Any word for a policy: calls return, and what comes back is whole.
 TEST_F(EvictionTest, AnyPolicyEnds) {
     auto* header = reinterpret_cast<SegmentHeader*>(base());
