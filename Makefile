@@ -76,7 +76,7 @@ help:
 	@echo 'make check-memory  the extension in a server built for it: assertions, ASan and UBSan; MEMORY_KINDS=memcheck: Valgrind'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
 	@echo 'make soak         an hour of torture for the segment; SOAK_MINUTES=60'
-	@echo 'make sweep        deaths at every instruction of the segment, for hours; SWEEP=kill,erase,view,heir,...'
+	@echo 'make sweep        deaths at every instruction of the segment, in more sizes and puts than check has; SWEEP_SEEDS=2'
 	@echo 'make demo         deps, build, and the demo on private servers; DEMO_ROWS=2000000'
 	@echo 'make bench        benchmarks; prints RESULT <name> <value> <unit>'
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
@@ -202,10 +202,10 @@ sqlsmith:
 	@$(AGAIN) extension-pause
 	@tests/sqlsmith.sh
 soak:
-	@$(AGAIN) libs $(B)/tests/segment_soak $(B)/tests/segment_step
+	@$(AGAIN) libs $(B)/tests/segment_soak $(B)/tests/segment_sweep $(B)/tests/segment_step
 	@tests/soak.sh
 sweep:
-	@$(AGAIN) libs $(B)/tests/segment_step
+	@$(AGAIN) libs $(B)/tests/segment_sweep $(B)/tests/segment_step
 	@tests/sweep.sh
 demo:
 	@$(AGAIN) demo-program
