@@ -29,6 +29,9 @@ Cache::Impl::Impl(const Options& options)
 
 Status Cache::Impl::open() {
     if (Status s = clock_.open_named(); !s.ok()) return s;
+    const Result<gid_t> group = parse_group(options_.l1.group);
+    if (!group.ok()) return group.status();
+    l1_group_ = *group;
     if (!options_.l1.name.empty()) {
         Result<Segment> segment = open_segment(SegmentOptions().making_wait_ms);
         // busy: its process slots are taken, or its maker stands still. maintain() tries again.
@@ -43,8 +46,10 @@ Status Cache::Impl::open() {
 }
 
 Result<Segment> Cache::Impl::open_segment(std::uint32_t making_wait_ms) const {
-    if (!options_.l1.create) return Segment::open(options_.l1.name);
+    if (!options_.l1.create) return Segment::open(options_.l1.name, l1_group_);
     SegmentOptions segment;
+    segment.group = l1_group_;
+    if (l1_group_ != no_group) segment.mode = 0660;
     segment.size_bytes = options_.l1.size_bytes;
     segment.making_wait_ms = making_wait_ms;
     return Segment::open_or_create(options_.l1.name, segment);

@@ -85,6 +85,7 @@ struct Cache::Impl {
     Counters counters_;  // first: the most aligned
     const Options options_;
     ClockSource clock_;
+    gid_t l1_group_ = no_group;  // looked up once, by open()
     Published<Segment> segment_;
     SessionKeyCell session_key_;
     std::optional<RedisTier> l2_;

@@ -1,8 +1,12 @@
 #include "tiercache/options.hpp"
 
+#include <grp.h>
+
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <string_view>
+#include <vector>
 
 #include "client/pg_connection.hpp"
 #include "client/redis_connection.hpp"
@@ -25,6 +29,7 @@ namespace {
 Status wrong(std::string sentence) { return {StatusCode::invalid_argument, std::move(sentence)}; }
 
 Status check_l1(const Options::L1& l1) {
+    if (const Result<gid_t> group = parse_group(l1.group); !group.ok()) return group.status();
     if (l1.name.empty()) return Status();
     return SharedMemory::check_name(l1.name);
 }
@@ -85,6 +90,22 @@ Result<std::size_t> parse_size(std::string_view text) {
                      "\" is not a size; write a number and KiB, MiB or GiB, as in 64MiB");
     }
     return number << shift;
+}
+
+Result<gid_t> parse_group(const std::string& text) {
+    if (text.empty()) return no_group;
+    gid_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size() && number != no_group) return number;
+    group entry{};
+    group* found = nullptr;
+    std::vector<char> room(1024);
+    int failed = 0;
+    while ((failed = getgrnam_r(text.c_str(), &entry, room.data(), room.size(), &found)) == ERANGE) {
+        room.resize(room.size() * 2);
+    }
+    if (failed == 0 && found != nullptr) return found->gr_gid;
+    return wrong("there is no group \"" + text + "\" on this host");
 }
 
 }  // namespace tiercache

@@ -138,6 +138,7 @@ void read_tiers(TableReader& root, Options& options, Status& status) {
     l1.read("name", options.l1.name);
     l1.read_size("size", options.l1.size_bytes);
     l1.read("create", options.l1.create);
+    l1.read("group", options.l1.group);
     l1.refuse_other_keys();
 
     TableReader l2(root.table("l2"), "l2", status);

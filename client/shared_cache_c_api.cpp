@@ -1,6 +1,7 @@
 // The C ABI of SharedCache: handles, and no exception beyond this file.
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <limits>
 #include <string>
 
@@ -105,7 +106,8 @@ tc_code show(const Hit& hit, tc_hit* to) noexcept {
 }
 
 Result<tiercache::SegmentOptions> segment_options(const tc_segment_options& given) {
-    if (given.struct_size < sizeof(tc_segment_options)) {
+    // Its first version ended here.
+    if (given.struct_size < offsetof(tc_segment_options, group)) {
         return bad("begin segment options with TC_SEGMENT_OPTIONS_INIT");
     }
     if (given.mode > 0777) return bad("mode must be a file's");
@@ -117,6 +119,9 @@ Result<tiercache::SegmentOptions> segment_options(const tc_segment_options& give
     options.mode = given.mode;
     options.huge_pages = static_cast<tiercache::HugePages>(given.huge_pages);
     if (given.huge_page_mount != nullptr) options.huge_page_mount = given.huge_page_mount;
+    if (given.struct_size >= offsetof(tc_segment_options, group) + sizeof(given.group)) {
+        options.group = given.group;
+    }
     return options;
 }
 
@@ -154,6 +159,13 @@ tc_status* tc_shared_open(const char* name, tc_shared_cache** cache) {
     return guarded([&]() -> tc_status* {
         if (name == nullptr || cache == nullptr) return missing("name and cache");
         return hand_over(SharedCache::open(name), cache);
+    });
+}
+
+tc_status* tc_shared_open_of_group(const char* name, uint32_t group, tc_shared_cache** cache) {
+    return guarded([&]() -> tc_status* {
+        if (name == nullptr || cache == nullptr) return missing("name and cache");
+        return hand_over(SharedCache::open(name, group), cache);
     });
 }
 

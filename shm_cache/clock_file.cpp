@@ -24,7 +24,7 @@ Result<SharedMemory> reuse(const std::string& name, std::uint32_t slot_count, mo
         }
         return opened.status();
     }
-    if (opened->owner() != geteuid()) {
+    if (opened->access().owner != geteuid()) {
         return Status(
             StatusCode::permission_denied,
             "shared memory \"" + name + "\" belongs to another user; remove it or set another name");
@@ -68,7 +68,7 @@ Result<ClockFile> ClockFile::create(const std::string& name, std::uint32_t slot_
         return ClockFile(name, std::move(memory).value(), *table, /*reused=*/true);
     }
     if (memory.status().code() != StatusCode::not_found) return memory.status();
-    memory = SharedMemory::create(name, bytes, mode);
+    memory = SharedMemory::create(name, bytes, {mode});
     if (!memory.ok()) return memory.status();
     if (Status s = memory->lock_exclusive(); !s.ok()) return s;
     Result<ClockTable> table = ClockTable::format(memory->bytes(), slot_count);

@@ -142,7 +142,7 @@ std::optional<HugePageNote> read_huge_page_note(int fd) noexcept {
     return note;
 }
 
-Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, mode_t mode) {
+Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, const FileAccess& access) {
     const std::string path = note.path;
     Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.valid()) return failure("create", path, errno);
@@ -156,7 +156,9 @@ Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, 
         return undo(failure("examine", path, errno));
     }
     if (huge_page_bytes_of(system) == 0) return undo(failure("create", path, ENODEV));
-    if (fchmod(file.get(), mode) != 0) return undo(failure("set the permissions of", path, errno));
+    if (const int error = access.apply_to(file.get()); error != 0) {
+        return undo(failure("set the group and the permissions of", path, error));
+    }
     // All of them now: a page that is missing later would be a SIGBUS.
     if (fallocate(file.get(), 0, 0, static_cast<off_t>(bytes)) != 0) {
         return undo(errno == ENOSPC || errno == ENOMEM ? too_few_pages(bytes, huge_page_bytes_of(system))

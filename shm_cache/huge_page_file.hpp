@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 
+#include "shm_cache/file_access.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -69,7 +70,7 @@ std::optional<HugePageNote> read_huge_page_note(int fd) noexcept;
 
 // The file that was planned: `bytes` zero bytes, all of their pages there. Errors: no_space, which tells what
 // to do; permission_denied. `note` gets device and inode.
-Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, mode_t mode);
+Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, const FileAccess& access);
 
 // The file that the note of `owner` names. Errors: not_found (there is none, another, or none was made yet),
 // corrupt (its mount is not here), permission_denied.

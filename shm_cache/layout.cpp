@@ -162,10 +162,9 @@ std::uint32_t default_clock_slots(std::uint64_t size_bytes) noexcept {
         std::clamp<std::uint64_t>(affordable, 64, ClockTable::default_slot_count));
 }
 
-SegmentOptions options_for_resize(const Geometry& g, std::size_t size_bytes, mode_t mode) noexcept {
+SegmentOptions options_for_resize(const Geometry& g, std::size_t size_bytes) noexcept {
     SegmentOptions options;
     options.size_bytes = size_bytes;
-    options.mode = mode;
     if (g.block_bytes != default_block_bytes(g.size_bytes)) options.block_bytes = g.block_bytes;
     // buckets_for(), backwards.
     const std::uint64_t slots = std::max<std::uint64_t>(1, (g.bucket_count - 1) * slots_per_bucket);

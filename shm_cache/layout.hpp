@@ -148,8 +148,7 @@ void format_segment(std::byte* memory, const Geometry& geometry, std::uint64_t l
 
 // The options that make a segment like this one in another size: what suited the old size suits the new one,
 // what was chosen stays.
-[[nodiscard]] SegmentOptions options_for_resize(const Geometry& geometry, std::size_t size_bytes,
-                                                mode_t mode) noexcept;
+[[nodiscard]] SegmentOptions options_for_resize(const Geometry& geometry, std::size_t size_bytes) noexcept;
 
 // Says READY: from here on others may attach.
 void publish_segment(std::byte* memory) noexcept;

@@ -102,7 +102,7 @@ Result<LockFile> LockFile::adopt(int fd, const std::string& segment_name) {
         close(fd);
         return failure(segment_name, EINVAL);
     }
-    return LockFile(fd, info.st_ino, info.st_uid);
+    return LockFile(fd, info.st_ino, FileAccess::of(info));
 }
 
 Result<LockFile> LockFile::open(const std::string& segment_name) {
@@ -110,15 +110,19 @@ Result<LockFile> LockFile::open(const std::string& segment_name) {
     return fd < 0 ? Result<LockFile>(failure(segment_name, errno)) : adopt(fd, segment_name);
 }
 
-Result<LockFile> LockFile::open_or_create(const std::string& segment_name, mode_t mode) {
+Result<LockFile> LockFile::open_or_create(const std::string& segment_name, const FileAccess& access) {
     // Open before create: opening a foreign file with O_CREAT is refused in sticky folders.
     for (int attempt = 0; attempt < open_attempts; ++attempt) {
         Result<LockFile> opened = open(segment_name);
         if (opened.ok() || opened.status().code() != StatusCode::not_found) return opened;
-        const int fd = shm_open(file_name(segment_name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        const int fd = shm_open(file_name(segment_name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                                access.first_mode());
         if (fd >= 0) {
-            (void)fchmod(fd, mode);  // whatever the umask; failing leaves it stricter
-            return adopt(fd, segment_name);
+            const int error = access.apply_to(fd);
+            if (error == 0) return adopt(fd, segment_name);
+            close(fd);
+            remove(segment_name);
+            return failure(segment_name, error);
         }
         if (errno != EEXIST) return failure(segment_name, errno);
     }
@@ -131,12 +135,12 @@ void LockFile::remove(const std::string& segment_name) noexcept {
 }
 
 LockFile::LockFile(LockFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), inode_(other.inode_), owner_(other.owner_) {}
+    : fd_(std::exchange(other.fd_, -1)), inode_(other.inode_), access_(other.access_) {}
 
 LockFile& LockFile::operator=(LockFile&& other) noexcept {
     std::swap(fd_, other.fd_);
     std::swap(inode_, other.inode_);
-    std::swap(owner_, other.owner_);
+    std::swap(access_, other.access_);
     return *this;
 }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <string>
 
+#include "shm_cache/file_access.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -22,8 +23,8 @@ class LockFile {
  public:
     // Error: not_found, permission_denied.
     static Result<LockFile> open(const std::string& segment_name);
-    // Makes it when there is none.
-    static Result<LockFile> open_or_create(const std::string& segment_name, mode_t mode);
+    // Makes it when there is none. Error also: permission_denied, the user may not give it to that group.
+    static Result<LockFile> open_or_create(const std::string& segment_name, const FileAccess& access);
     static void remove(const std::string& segment_name) noexcept;
 
     LockFile(LockFile&& other) noexcept;
@@ -34,7 +35,7 @@ class LockFile {
 
     // Never 0.
     [[nodiscard]] std::uint64_t inode() const noexcept { return inode_; }
-    [[nodiscard]] uid_t owner() const noexcept { return owner_; }
+    [[nodiscard]] const FileAccess& access() const noexcept { return access_; }
     [[nodiscard]] bool still_named(const std::string& segment_name) const noexcept;
 
     // Waits up to `wait_ms` for whoever makes or removes the segment; 0: tries once. Errors: busy, internal.
@@ -55,13 +56,14 @@ class LockFile {
 
  private:
     static constexpr std::uint64_t lives_max = (std::uint64_t{1} << 48) - 1;
-    LockFile(int fd, std::uint64_t inode, uid_t owner) noexcept : fd_(fd), inode_(inode), owner_(owner) {}
+    LockFile(int fd, std::uint64_t inode, const FileAccess& access) noexcept
+        : fd_(fd), inode_(inode), access_(access) {}
     static Result<LockFile> adopt(int fd, const std::string& segment_name);
     bool set_lock(short type, std::uint64_t byte) const noexcept;
 
     int fd_ = -1;
     std::uint64_t inode_ = 0;
-    uid_t owner_ = 0;
+    FileAccess access_;
 };
 
 }  // namespace tiercache

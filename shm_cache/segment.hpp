@@ -22,6 +22,7 @@
 #include <type_traits>
 
 #include "shm_cache/entry.hpp"
+#include "shm_cache/file_access.hpp"
 #include "shm_cache/hash.hpp"
 #include "shm_cache/segment_stats.hpp"
 #include "shm_cache/status.hpp"
@@ -41,6 +42,9 @@ struct SegmentOptions {
     std::uint32_t process_slots = 256;  // how many processes may put() at once
     std::uint32_t clock_slots = 0;      // of the local clock, a power of two; 0: it has none
     mode_t mode = 0600;                 // of the shared-memory object
+    // Of a named segment, to share it: create() gives it to this group (with mode 0660), open_or_create()
+    // uses also what others of the group made. Each of its members can make all who use it get anything.
+    gid_t group = no_group;
     // How long create() waits for another process that is making or removing the segment, before it answers
     // busy; 0: not at all. Making a large segment takes seconds.
     std::uint32_t making_wait_ms = 30'000;
@@ -112,10 +116,14 @@ class Segment {
     // all are taken it has the segment attached without one: everything but put() works, and each put() looks
     // for a free slot first (a system call for each slot) and answers no_space as long as there is none;
     // other calls look once a second.
+    //
+    // What neither this user nor root made is refused (permission_denied), but where it belongs to a group
+    // that the caller trusts and where nobody else may write.
     static Result<Segment> create(const std::string& name, const SegmentOptions& options);
-    static Result<Segment> open(const std::string& name);
+    static Result<Segment> open(const std::string& name, gid_t trusted_group = no_group);
     // Opens it, or creates it when there is none; two processes that try at once get the same one.
     static Result<Segment> open_or_create(const std::string& name, const SegmentOptions& options);
+    // Only for the segment's owner and root.
     static Status remove(const std::string& name);
 
     // A segment in memory that the caller owns and keeps (PostgreSQL's main shared memory, say). `memory` is
@@ -216,7 +224,7 @@ class Segment {
     [[nodiscard]] SegmentStats stats() const noexcept;
     // The same, of a segment that this process does not use: takes no process slot, and needs no more than
     // the permission to read.
-    static Result<SegmentStats> inspect(const std::string& name);
+    static Result<SegmentStats> inspect(const std::string& name, gid_t trusted_group = no_group);
 
     // Who computes what is missing (lease.hpp), in the segment as it is now: leases end when it is resized.
     [[nodiscard]] LeaseTable& leases() noexcept;
@@ -254,7 +262,7 @@ class Segment {
             retire_all();
     }
     void retire_all() const noexcept;
-    static Result<Segment> open_named(const std::string& name);
+    static Result<Segment> open_named(const std::string& name, gid_t trusted_group);
     static std::unique_ptr<Impl> assemble(const std::string& name, SharedMemory memory,
                                           const Geometry& geometry, LockFile lock);
     static Result<std::unique_ptr<Impl>> make_successor(Impl& from, const Geometry& geometry,

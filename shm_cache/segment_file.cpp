@@ -11,8 +11,10 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -35,18 +37,28 @@ Status segment_file::check_name(const std::string& name) {
     return Status();
 }
 
-Status segment_file::check_owner(const std::string& name, uid_t owner) {
-    const uid_t me = geteuid();
-    if (owner == me || owner == 0 || me == 0) return Status();
-    return {StatusCode::permission_denied, "segment \"" + name + "\" belongs to another user (uid " +
-                                               std::to_string(owner) +
-                                               "); choose another name, or run as that user"};
+Status segment_file::check_trust(const std::string& name, const FileAccess& access, gid_t trusted_group) {
+    if (access.trusted(trusted_group)) return Status();
+    std::string refused =
+        "segment \"" + name + "\" belongs to another user (uid " + std::to_string(access.owner) + ")";
+    if (trusted_group == no_group) {
+        refused += "; choose another name, or run as that user";
+        if ((access.mode & 0060U) == 0060 && (access.mode & S_IWOTH) == 0) {
+            refused += ", or trust all members of its group (gid " + std::to_string(access.group) + ")";
+        }
+    } else if (access.group != trusted_group) {
+        refused += " and to group " + std::to_string(access.group) + ", not to " +
+                   std::to_string(trusted_group) + ", which is trusted; choose another name";
+    } else {
+        refused += ", and others than its group may write to it; choose another name";
+    }
+    return {StatusCode::permission_denied, std::move(refused)};
 }
 
 namespace {
 
 using segment_file::check_name;
-using segment_file::check_owner;
+using segment_file::check_trust;
 
 constexpr int race_attempts = 16;
 
@@ -64,12 +76,38 @@ Status half_made(const std::string& name) {
 }
 
 // Even root: whoever owns the lock file has a say in who lives.
-Status check_maker(const std::string& name, const LockFile& lock) {
-    if (lock.owner() == geteuid()) return Status();
+Status check_maker(const std::string& name, const LockFile& lock, gid_t /*trusted_group*/) {
+    if (lock.access().owner == geteuid()) return Status();
     return {StatusCode::permission_denied,
             "the lock file \"" + name + ".lock\" in /dev/shm belongs to another user (uid " +
-                std::to_string(lock.owner()) +
+                std::to_string(lock.access().owner) +
                 "); choose another name, run as that user, or remove the file"};
+}
+
+// Another of the group may be making the segment.
+Status check_maker_or_group(const std::string& name, const LockFile& lock, gid_t trusted_group) {
+    return lock.access().group_trusted(trusted_group) ? Status() : check_maker(name, lock, trusted_group);
+}
+
+FileAccess access_of(const SegmentOptions& options) noexcept {
+    return {.mode = options.mode, .group = options.group};
+}
+
+// What create() gives a group is what its members will trust.
+Status check_sharing(const SegmentOptions& options) {
+    if (options.group == no_group || ((options.mode & 0060U) == 0060 && (options.mode & S_IWOTH) == 0)) {
+        return Status();
+    }
+    return {StatusCode::invalid_argument,
+            "a segment that a group shares has a mode by which the group may read and write and others may "
+            "not write, such as 0660"};
+}
+
+Status check_member(const std::string& name, const SegmentOptions& options, Status failed) {
+    if (options.group == no_group || failed.code() != StatusCode::permission_denied) return failed;
+    return {StatusCode::permission_denied, "segment \"" + name + "\" could not be made and given to group " +
+                                               std::to_string(options.group) +
+                                               "; only its members and root can: " + failed.message()};
 }
 
 // By the first bytes of what `fd` has open, which is a regular file.
@@ -92,12 +130,12 @@ Result<Ready> examine_noted(const HugePageNote& note, uid_t owner) {
 // What lies under a name, by its first bytes only.
 struct Object {
     Ready ready = Ready::foreign;
-    uid_t owner = 0;
+    FileAccess access;
     ino_t inode = 0;
 };
 
 // Nothing when there is none. Without a mapping, which would be as large as whatever it is.
-Result<std::optional<Object>> look_at_object(const std::string& name) {
+Result<std::optional<Object>> look_at_object(const std::string& name, gid_t trusted_group) {
     // Not blocking: it may be a pipe.
     const Descriptor named(shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
     if (!named.valid()) {
@@ -113,12 +151,12 @@ Result<std::optional<Object>> look_at_object(const std::string& name) {
         const Result<Ready> ready =
             note ? examine_noted(*note, info.st_uid) : Result<Ready>(examine(named.get(), info.st_size));
         if (!ready.ok()) {
-            if (Status s = check_owner(name, info.st_uid); !s.ok()) return s;
+            if (Status s = check_trust(name, FileAccess::of(info), trusted_group); !s.ok()) return s;
             return Status(ready.status().code(), "segment \"" + name + "\": " + ready.status().message());
         }
         object.ready = *ready;
     }
-    object.owner = info.st_uid;
+    object.access = FileAccess::of(info);
     object.inode = info.st_ino;
     return std::optional<Object>(object);
 }
@@ -126,22 +164,24 @@ Result<std::optional<Object>> look_at_object(const std::string& name) {
 enum class Found { nothing, half_made, segment };
 
 // What lies under the name? Errors: permission_denied; corrupt, when it is nothing of ours.
-Result<Found> look(const std::string& name) {
+Result<Found> look(const std::string& name, gid_t trusted_group) {
     const Status foreign(StatusCode::corrupt,
                          "shared memory \"" + name + "\" is not a tiercache segment; choose another name");
     for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        const Result<std::optional<Object>> object = look_at_object(name);
+        const Result<std::optional<Object>> object = look_at_object(name, trusted_group);
         if (!object.ok()) return object.status();
         if (!object->has_value()) return Found::nothing;
         const Object seen = **object;
-        if (Status s = check_owner(name, seen.owner); !s.ok()) return s;
+        if (Status s = check_trust(name, seen.access, trusted_group); !s.ok()) return s;
         if (seen.ready == Ready::yes) return Found::segment;
         if (seen.ready == Ready::foreign) return foreign;
         const Result<LockFile> lock = LockFile::open(name);
-        if (lock.ok()) return lock->owner() == seen.owner ? Result<Found>(Found::half_made) : foreign;
+        if (lock.ok()) {
+            return lock->access().owner == seen.access.owner ? Result<Found>(Found::half_made) : foreign;
+        }
         if (lock.status().code() != StatusCode::not_found) return lock.status();
         // Without a lock file: foreign, unless both were just removed.
-        const Result<std::optional<Object>> again = look_at_object(name);
+        const Result<std::optional<Object>> again = look_at_object(name, trusted_group);
         if (again.ok() && again->has_value() && (*again)->inode == seen.inode) return foreign;
     }
     return made_and_removed(name);
@@ -149,11 +189,11 @@ Result<Found> look(const std::string& name) {
 
 // The lock file, held for making or removing, and still the one that others will find. After look().
 Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& options,
-                                 Status (*check)(const std::string&, const LockFile&)) {
+                                 Status (*check)(const std::string&, const LockFile&, gid_t)) {
     for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        Result<LockFile> lock = LockFile::open_or_create(name, options.mode);
-        if (!lock.ok()) return lock;
-        if (Status s = check(name, *lock); !s.ok()) return s;
+        Result<LockFile> lock = LockFile::open_or_create(name, access_of(options));
+        if (!lock.ok()) return check_member(name, options, lock.status());
+        if (Status s = check(name, *lock, options.group); !s.ok()) return s;
         if (Status s = lock->lock_making(options.making_wait_ms); !s.ok()) return s;
         if (lock->still_named(name)) return lock;
     }
@@ -163,7 +203,7 @@ Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& 
 // A new object, of a size that `geometry` is made for.
 Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& options, Geometry& geometry) {
     if (options.huge_pages == HugePages::off) {
-        return SharedMemory::create(name, geometry.size_bytes, options.mode);
+        return SharedMemory::create(name, geometry.size_bytes, access_of(options));
     }
     const Result<HugePageMount> mount = find_huge_page_mount(options.huge_page_mount);
     Status refused = mount.status();
@@ -174,7 +214,7 @@ Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& 
         const Result<Geometry> larger = plan_geometry(whole_pages, Fit::fewer_process_slots);
         if (!larger.ok()) return larger.status();
         Result<SharedMemory> memory =
-            SharedMemory::create_in_huge_pages(name, larger->size_bytes, options.mode, *mount);
+            SharedMemory::create_in_huge_pages(name, larger->size_bytes, access_of(options), *mount);
         if (memory.ok()) {
             geometry = *larger;
             return memory;
@@ -182,7 +222,7 @@ Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& 
         refused = memory.status();
     }
     if (options.huge_pages == HugePages::on) return refused;
-    return SharedMemory::create(name, geometry.size_bytes, options.mode);
+    return SharedMemory::create(name, geometry.size_bytes, access_of(options));
 }
 
 std::uint64_t random_lineage() noexcept {
@@ -216,26 +256,28 @@ Segment::~Segment() = default;
 
 Result<Segment> Segment::create(const std::string& name, const SegmentOptions& options) {
     if (Status s = check_name(name); !s.ok()) return s;
+    if (Status s = check_sharing(options); !s.ok()) return s;
     Result<Geometry> geometry = plan_geometry(options, Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
     // Before a lock file is made or waited for, and again when it is held.
     const Status exists(StatusCode::already_exists, "there is a segment \"" + name + "\" already");
-    Result<Found> found = look(name);
+    Result<Found> found = look(name, options.group);
     if (!found.ok()) return found.status();
     if (*found == Found::segment) return exists;
-    Result<LockFile> lock = lock_for_making(name, options, check_maker);
+    Result<LockFile> lock = lock_for_making(name, options, check_maker_or_group);
     if (!lock.ok()) return lock.status();
     segment_file::finish_resize(name, *lock);
-    found = look(name);
+    found = look(name, options.group);
     if (!found.ok()) return found.status();
     if (*found == Found::segment) return exists;
+    if (Status s = check_maker(name, *lock, options.group); !s.ok()) return s;
     if (*found == Found::half_made) {
         if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     }
     Result<SharedMemory> memory = make_memory(name, options, *geometry);
     if (!memory.ok()) {
         LockFile::remove(name);
-        return memory.status();
+        return check_member(name, options, memory.status());
     }
     std::byte* base = memory->bytes().data();
     format_segment(base, *geometry, lock->inode(), {random_lineage(), 0});
@@ -244,8 +286,8 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     return Segment(assemble(name, std::move(memory).value(), *geometry, std::move(lock).value()));
 }
 
-Result<Segment> Segment::open(const std::string& name) {
-    Result<Segment> opened = open_named(name);
+Result<Segment> Segment::open(const std::string& name, gid_t trusted_group) {
+    Result<Segment> opened = open_named(name, trusted_group);
     if (!opened.ok() || !opened->impl_->closed()) return opened;
     // Its resizer is between two steps, or died there.
     if (opened->follow(*opened->impl_, Urgency::at_once) == nullptr) return cannot_follow();
@@ -269,9 +311,9 @@ std::unique_ptr<Segment::Impl> Segment::assemble(const std::string& name, Shared
     return impl;
 }
 
-Result<Segment> Segment::open_named(const std::string& name) {
+Result<Segment> Segment::open_named(const std::string& name, gid_t trusted_group) {
     if (Status s = check_name(name); !s.ok()) return s;
-    const Result<Found> found = look(name);
+    const Result<Found> found = look(name, trusted_group);
     if (!found.ok()) return found.status();
     if (*found == Found::nothing) return no_such_segment(name);
     if (*found == Found::half_made) return half_made(name);
@@ -279,7 +321,8 @@ Result<Segment> Segment::open_named(const std::string& name) {
     // Empty: replaced since.
     if (!memory.ok())
         return memory.status().code() == StatusCode::corrupt ? half_made(name) : memory.status();
-    if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
+    const FileAccess access = memory->access();
+    if (Status s = check_trust(name, access, trusted_group); !s.ok()) return s;
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
     const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
@@ -292,33 +335,46 @@ Result<Segment> Segment::open_named(const std::string& name) {
         return Status(StatusCode::corrupt, "the lock file of segment \"" + name +
                                                "\" is missing or another's; remove the segment");
     }
-    return Segment(assemble(name, std::move(memory).value(), *geometry, std::move(lock).value()));
+    auto impl = assemble(name, std::move(memory).value(), *geometry, std::move(lock).value());
+    if (!access.owner_trusted()) impl->trusted_group = trusted_group;
+    return Segment(std::move(impl));
 }
 
 Result<Segment> Segment::open_or_create(const std::string& name, const SegmentOptions& options) {
-    for (int attempt = 0; attempt < race_attempts; ++attempt) {
-        Result<Segment> opened = open(name);
-        if (opened.ok()) return opened;
-        const StatusCode code = opened.status().code();
+    // Another of the group may be about to give the group what it makes.
+    const std::uint64_t wait_ms = options.group == no_group ? 0 : std::min(options.making_wait_ms, 100U);
+    const std::uint64_t refused_until = monotonic_ns() + wait_ms * 1'000'000;
+    for (int attempt = 0; attempt < race_attempts;) {
+        Result<Segment> segment = open(name, options.group);
+        StatusCode code = segment.status().code();
         // Busy is also "half made": then create() waits for the maker, or replaces what it left.
-        if (code != StatusCode::not_found && code != StatusCode::busy) return opened;
-        Result<Segment> created = create(name, options);
-        if (created.ok() || created.status().code() != StatusCode::already_exists) return created;
+        if (code == StatusCode::not_found || code == StatusCode::busy) {
+            segment = create(name, options);
+            code = segment.status().code();
+        }
+        if (code == StatusCode::already_exists) {
+            ++attempt;
+        } else if (code == StatusCode::permission_denied && monotonic_ns() < refused_until) {
+            const timespec millisecond{0, 1'000'000};
+            nanosleep(&millisecond, nullptr);
+        } else {
+            return segment;
+        }
     }
     return made_and_removed(name);
 }
 
 Status Segment::remove(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
-    Result<Found> found = look(name);
+    Result<Found> found = look(name, no_group);
     if (!found.ok()) return found.status();
     if (*found == Found::nothing) return no_such_segment(name);
-    const Result<LockFile> lock =
-        lock_for_making(name, SegmentOptions{},
-                        [](const std::string& n, const LockFile& l) { return check_owner(n, l.owner()); });
+    const Result<LockFile> lock = lock_for_making(
+        name, SegmentOptions{},
+        [](const std::string& n, const LockFile& l, gid_t none) { return check_trust(n, l.access(), none); });
     if (!lock.ok()) return lock.status();
     segment_file::finish_resize(name, *lock);
-    found = look(name);
+    found = look(name, no_group);
     if (!found.ok()) return found.status();
     Status removed = *found == Found::nothing ? no_such_segment(name) : SharedMemory::remove(name);
     if (removed.ok() || removed.code() == StatusCode::not_found) LockFile::remove(name);
@@ -356,9 +412,9 @@ Result<Segment> Segment::attach(std::span<std::byte> memory, std::uint32_t proce
 
 // ---- any ------------------------------------------------------------------------------------------
 
-Result<SegmentStats> Segment::inspect(const std::string& name) {
+Result<SegmentStats> Segment::inspect(const std::string& name, gid_t trusted_group) {
     if (Status s = check_name(name); !s.ok()) return s;
-    const Result<Found> found = look(name);
+    const Result<Found> found = look(name, trusted_group);
     if (!found.ok()) return found.status();
     if (*found == Found::nothing) return no_such_segment(name);
     if (*found == Found::half_made) return half_made(name);
@@ -373,7 +429,7 @@ Result<SegmentStats> Segment::inspect(const std::string& name) {
         Result<SharedMemory> next = SharedMemory::open(attempt % 2 == 0 ? marked : name, /*writable=*/false);
         if (next.ok()) memory = std::move(next);
     }
-    if (Status s = check_owner(name, memory->owner()); !s.ok()) return s;
+    if (Status s = check_trust(name, memory->access(), trusted_group); !s.ok()) return s;
     // Only loads from here on.
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;

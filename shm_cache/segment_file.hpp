@@ -13,8 +13,8 @@ namespace tiercache::segment_file {
 
 Status check_name(const std::string& name);
 
-// Entries are believed, so the maker of a segment must be: oneself or root. Root may look at anybody's.
-Status check_owner(const std::string& name, uid_t owner);
+// Is what lies there, or its lock file, to be believed (file_access.hpp)?
+Status check_trust(const std::string& name, const FileAccess& access, gid_t trusted_group);
 
 // A resizer's file, before it gets the segment's name: "/name." and 16 hexadecimal digits.
 [[nodiscard]] std::string successor_name(const std::string& name, std::uint64_t mark);

@@ -45,6 +45,7 @@ struct Segment::Impl {
     SharedMemory memory;    // empty for caller-owned memory
     std::string name;       // empty for caller-owned memory
     std::string file_name;  // under which it was opened: the name, or the one from before it was renamed
+    gid_t trusted_group = no_group;  // by which it is trusted; none: by its owner
     std::shared_ptr<LockFile> lock_file;
     ProcessTable processes;
     LeaseTable leases;

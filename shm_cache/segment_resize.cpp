@@ -81,7 +81,9 @@ bool is_leftover(const std::string& file, const LockFile& lock) {
     const Result<SharedMemory> memory = SharedMemory::open(file, /*writable=*/false);
     const bool empty = memory.status().code() == StatusCode::corrupt;
     if (!memory.ok() && !empty) return false;
-    if (memory.ok() && memory->owner() != lock.owner() && memory->owner() != geteuid()) return false;
+    if (memory.ok() && memory->access().owner != lock.access().owner && memory->access().owner != geteuid()) {
+        return false;
+    }
     if (LockFile::open(file).status().code() != StatusCode::not_found) return false;
     if (empty || examine_segment(memory->bytes().data(), memory->bytes().size()) == Ready::half_made) {
         return true;
@@ -125,7 +127,7 @@ bool finish_renaming(const std::string& name) {
     }
     const std::string file = segment_file::successor_name(name, mark);
     const Result<SharedMemory> next = SharedMemory::open(file, /*writable=*/true);
-    if (!next.ok() || next->owner() != memory->owner() ||
+    if (!next.ok() || next->access().owner != memory->access().owner ||
         !read_geometry(next->bytes().data(), next->bytes().size(), next_inode).ok() ||
         next_inode != lock_inode) {
         return next.status().code() == StatusCode::not_found;
@@ -161,7 +163,11 @@ Status Segment::cannot_follow() noexcept {
 Result<std::unique_ptr<Segment::Impl>> Segment::open_successor(const Impl& at, const std::string& file) {
     Result<SharedMemory> memory = SharedMemory::open(file, /*writable=*/true);
     if (!memory.ok()) return memory.status();
-    if (memory->owner() != at.memory.owner()) return Status(StatusCode::permission_denied);
+    const FileAccess access = memory->access();
+    if (access.owner != at.memory.access().owner ||
+        (at.trusted_group != no_group && !access.group_trusted(at.trusted_group))) {
+        return Status(StatusCode::permission_denied);
+    }
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
     const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
@@ -176,6 +182,7 @@ Result<std::unique_ptr<Segment::Impl>> Segment::open_successor(const Impl& at, c
     impl->memory = std::move(memory).value();
     impl->name = at.name;
     impl->file_name = file;
+    impl->trusted_group = at.trusted_group;
     impl->lock_file = at.lock_file;
     return impl;
 }
@@ -368,20 +375,6 @@ class Segment::WarmCopy {
 
 namespace {
 
-// With the owner, the group and the permissions of `like`; until then it is nobody else's.
-Result<SharedMemory> make_file(const std::string& file, std::size_t bytes, const SharedMemory& like) {
-    Result<SharedMemory> memory = SharedMemory::create(file, bytes, 0600);
-    if (!memory.ok()) return memory;
-    Status status;
-    if (memory->owner() != like.owner() || memory->group() != like.group()) {
-        status = memory->set_owner(like.owner(), like.group());
-    }
-    if (status.ok()) status = memory->set_mode(like.mode());
-    if (status.ok()) return memory;
-    (void)SharedMemory::remove(file);
-    return status;
-}
-
 Status check_resizer(const std::string& name, uid_t owner) {
     if (geteuid() == owner || geteuid() == 0) return Status();
     return {StatusCode::permission_denied, "segment \"" + name + "\" belongs to another user (uid " +
@@ -397,7 +390,7 @@ Status replaced_meanwhile(const std::string& name) {
 
 Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, const Geometry& geometry,
                                                                const std::string& file) {
-    Result<SharedMemory> memory = make_file(file, geometry.size_bytes, from.memory);
+    Result<SharedMemory> memory = SharedMemory::create(file, geometry.size_bytes, from.memory.access());
     if (!memory.ok()) return memory.status();
     std::byte* base = memory->bytes().data();
     const Lineage lineage{from.lineage.id, from.lineage.life + 1};
@@ -427,14 +420,14 @@ Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::si
     Result<Segment> old = open(name);
     if (!old.ok()) return old.status();
     Impl& from = old->latest();
-    if (Status s = check_resizer(name, from.memory.owner()); !s.ok()) return s;
+    if (Status s = check_resizer(name, from.memory.access().owner); !s.ok()) return s;
     if (from.memory.huge_page_bytes() != 0) {
         return Status(StatusCode::invalid_argument,
                       "segment \"" + name +
                           "\" lies in huge pages that were set aside, and can't be resized; make a new one");
     }
-    const Result<Geometry> geometry = plan_geometry(
-        options_for_resize(from.geometry, size_bytes, from.memory.mode()), Fit::fewer_process_slots);
+    const Result<Geometry> geometry =
+        plan_geometry(options_for_resize(from.geometry, size_bytes), Fit::fewer_process_slots);
     if (!geometry.ok()) return geometry.status();
     // Held until the end.
     Result<LockFile> lock = LockFile::open(name);

@@ -103,7 +103,9 @@ SharedCache::SharedCache(Segment segment) noexcept : segment_(std::move(segment)
 Result<SharedCache> SharedCache::create(const std::string& name, SegmentOptions options) {
     return over(Segment::create(name, with_clock(std::move(options))));
 }
-Result<SharedCache> SharedCache::open(const std::string& name) { return over(Segment::open(name)); }
+Result<SharedCache> SharedCache::open(const std::string& name, gid_t trusted_group) {
+    return over(Segment::open(name, trusted_group));
+}
 Result<SharedCache> SharedCache::open_or_create(const std::string& name, SegmentOptions options) {
     return over(Segment::open_or_create(name, with_clock(std::move(options))));
 }

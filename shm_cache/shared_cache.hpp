@@ -152,10 +152,10 @@ class SharedCache {
  public:
     // A segment of shared memory by its name ("/" and a name, as in shm_open), made or found. The options are
     // those of Segment; clock_slots of 0 means as many as suit the size. Who opens it must be the user who
-    // made it. Errors: not_found, already_exists, permission_denied, invalid_argument, no_space (of memory),
-    // version_mismatch, corrupt, busy.
+    // made it, or trust its group (Segment::open()). Errors: not_found, already_exists, permission_denied,
+    // invalid_argument, no_space (of memory), version_mismatch, corrupt, busy.
     static Result<SharedCache> create(const std::string& name, SegmentOptions options = {});
-    static Result<SharedCache> open(const std::string& name);
+    static Result<SharedCache> open(const std::string& name, gid_t trusted_group = no_group);
     static Result<SharedCache> open_or_create(const std::string& name, SegmentOptions options = {});
     // Those who have it open keep it.
     static Status remove(const std::string& name);

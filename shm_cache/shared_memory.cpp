@@ -149,11 +149,12 @@ Status SharedMemory::check_name(std::string_view name) {
     return Status();
 }
 
-Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t bytes, mode_t mode) {
+Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t bytes,
+                                          const FileAccess& access) {
     if (Status s = check_name(name); !s.ok()) return s;
     auto impl = std::make_unique<Impl>();
     try {
-        bip::permissions permissions(static_cast<int>(mode));
+        bip::permissions permissions(static_cast<int>(access.first_mode()));
         impl->object =
             bip::shared_memory_object(bip::create_only, name.c_str(), bip::read_write, permissions);
     } catch (const bip::interprocess_exception& e) {
@@ -167,7 +168,9 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t b
         bip::shared_memory_object::remove(name.c_str());
         return status;
     };
-    if (fchmod(impl->fd(), mode) != 0) return undo(failure("set the permissions of", name, errno));
+    if (const int error = access.apply_to(impl->fd()); error != 0) {
+        return undo(failure("set the group and the permissions of", name, error));
+    }
     if (const int error = posix_fallocate(impl->fd(), 0, static_cast<off_t>(bytes)); error != 0) {
         if (error == ENOSPC || error == ENOMEM) {
             return undo(Status(StatusCode::no_space, "not enough shared memory for \"" + name + "\" (" +
@@ -187,7 +190,8 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t b
 }
 
 Result<SharedMemory> SharedMemory::create_in_huge_pages(const std::string& name, std::size_t bytes,
-                                                        mode_t mode, const HugePageMount& mount) {
+                                                        const FileAccess& access,
+                                                        const HugePageMount& mount) {
     if (Status s = check_name(name); !s.ok()) return s;
     Result<HugePageNote> note = plan_huge_page_file(name, mount);
     if (!note.ok()) return note.status();
@@ -200,8 +204,10 @@ Result<SharedMemory> SharedMemory::create_in_huge_pages(const std::string& name,
         return status;
     };
     if (Status s = write_huge_page_note(impl->note.get(), *note); !s.ok()) return undo(s);
-    if (fchmod(impl->note.get(), mode) != 0) return undo(failure("set the permissions of", name, errno));
-    const Result<Descriptor> file = create_huge_page_file(*note, bytes, mode);
+    if (const int error = access.apply_to(impl->note.get()); error != 0) {
+        return undo(failure("set the group and the permissions of", name, error));
+    }
+    const Result<Descriptor> file = create_huge_page_file(*note, bytes, access);
     if (!file.ok()) return undo(file.status());
     if (Status s = write_huge_page_note(impl->note.get(), *note); !s.ok()) return undo(s);
     try {
@@ -303,13 +309,6 @@ Status SharedMemory::set_mode(mode_t mode) {
     return Status();
 }
 
-Status SharedMemory::set_owner(uid_t owner, gid_t group) {
-    if (fchown(impl_->fd(), owner, group) != 0 || fstat(impl_->fd(), &impl_->info) != 0) {
-        return {code_of(errno), std::string("could not set the owner: ") + std::strerror(errno)};
-    }
-    return Status();
-}
-
 Status SharedMemory::detach(void (*fill)(void* context, std::span<std::byte> fresh), void* context) {
     const std::span<std::byte> memory = bytes();
     void* fresh = mmap(nullptr, memory.size(), PROT_READ | PROT_WRITE,
@@ -326,11 +325,9 @@ Status SharedMemory::detach(void (*fill)(void* context, std::span<std::byte> fre
     return Status();
 }
 
-uid_t SharedMemory::owner() const noexcept { return impl_->info.st_uid; }
-gid_t SharedMemory::group() const noexcept { return impl_->info.st_gid; }
+FileAccess SharedMemory::access() const noexcept { return FileAccess::of(impl_->info); }
 std::uint64_t SharedMemory::inode() const noexcept { return impl_->info.st_ino; }
 std::size_t SharedMemory::huge_page_bytes() const noexcept { return impl_->huge_page_bytes; }
-mode_t SharedMemory::mode() const noexcept { return impl_->info.st_mode & 07777; }
 
 Status SharedMemory::lock_exclusive() {
     if (flock(impl_->fd(), LOCK_EX | LOCK_NB) == 0) return Status();

@@ -2,7 +2,7 @@
 //
 // Names look like "/tiercache.name". Space is reserved at creation, so that a full tmpfs is an error here and
 // not a SIGBUS later. /dev/shm is world-writable: anybody may have made an object of that name. Who believes
-// what is in it looks at owner() first.
+// what is in it looks at access() first.
 //
 // An object may be a note of where its bytes are, in huge pages (huge_page_file.hpp): whoever opens or
 // removes it by its name need not know.
@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "shm_cache/file_access.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -33,14 +34,15 @@ class SharedMemory {
     SharedMemory& operator=(const SharedMemory&) = delete;
     ~SharedMemory();  // unmaps; the object stays
 
-    // A new object of exactly `bytes` zero bytes, mapped for reading and writing, with permissions `mode`
-    // whatever the umask. Errors: already_exists, no_space, permission_denied, invalid_argument (name).
-    static Result<SharedMemory> create(const std::string& name, std::size_t bytes, mode_t mode);
+    // A new object of exactly `bytes` zero bytes, mapped for reading and writing. Nobody else can use it
+    // before it has the owner and the group of `access`. Errors: already_exists, no_space, permission_denied,
+    // invalid_argument (name).
+    static Result<SharedMemory> create(const std::string& name, std::size_t bytes, const FileAccess& access);
 
     // The same in huge pages of the mount; `bytes` is a multiple of their size. Whoever creates the same name
     // meanwhile, or removes it, must be kept out (LockFile). Errors: also those of create_huge_page_file().
-    static Result<SharedMemory> create_in_huge_pages(const std::string& name, std::size_t bytes, mode_t mode,
-                                                     const HugePageMount& mount);
+    static Result<SharedMemory> create_in_huge_pages(const std::string& name, std::size_t bytes,
+                                                     const FileAccess& access, const HugePageMount& mount);
 
     // Maps an existing object. Errors: not_found, permission_denied, corrupt (empty).
     static Result<SharedMemory> open(const std::string& name, bool writable);
@@ -57,16 +59,13 @@ class SharedMemory {
     static Status check_name(std::string_view name);
 
     [[nodiscard]] std::span<std::byte> bytes() const noexcept;
-    [[nodiscard]] uid_t owner() const noexcept;
-    [[nodiscard]] gid_t group() const noexcept;
-    [[nodiscard]] mode_t mode() const noexcept;
+    // Of what has the name, when it was opened.
+    [[nodiscard]] FileAccess access() const noexcept;
     [[nodiscard]] std::uint64_t inode() const noexcept;
     // Of the huge pages that were set aside for it; 0: ordinary ones.
     [[nodiscard]] std::size_t huge_page_bytes() const noexcept;
     // Those who have it mapped already keep it.
     Status set_mode(mode_t mode);
-    // Group and owner; only root may give it to another user.
-    Status set_owner(uid_t owner, gid_t group);
 
     // Lets go of the object: private memory takes its place, of zeros but for what `fill` writes, in one
     // step: whoever reads or writes here at that moment does so before or after. Error: no_space.

@@ -160,13 +160,17 @@ Status say_how_to_create(const Status& status, const std::string& name) {
 
 }  // namespace
 
-Result<Segment> open_segment(const std::string& name) {
-    Result<Segment> segment = Segment::open(name);
+Result<Segment> open_segment(const std::string& name, const std::string& group) {
+    const Result<gid_t> trusted = parse_group(group);
+    if (!trusted.ok()) return trusted.status();
+    Result<Segment> segment = Segment::open(name, *trusted);
     return segment.ok() ? std::move(segment) : say_how_to_create(segment.status(), name);
 }
 
-Result<SegmentStats> inspect_segment(const std::string& name) {
-    Result<SegmentStats> stats = Segment::inspect(name);
+Result<SegmentStats> inspect_segment(const std::string& name, const std::string& group) {
+    const Result<gid_t> trusted = parse_group(group);
+    if (!trusted.ok()) return trusted.status();
+    Result<SegmentStats> stats = Segment::inspect(name, *trusted);
     return stats.ok() ? stats : say_how_to_create(stats.status(), name);
 }
 

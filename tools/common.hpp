@@ -60,10 +60,10 @@ class Table {
     std::vector<std::vector<std::string>> rows_;
 };
 
-// As Segment::open(); when there is none the error says what to do.
-Result<Segment> open_segment(const std::string& name);
+// As Segment::open(); when there is none the error says what to do. `group` is as in parse_group().
+Result<Segment> open_segment(const std::string& name, const std::string& group);
 // As Segment::inspect(), likewise.
-Result<SegmentStats> inspect_segment(const std::string& name);
+Result<SegmentStats> inspect_segment(const std::string& name, const std::string& group);
 
 // Writes to standard output. Error: internal, when that fails (a full disk, a closed pipe).
 Status print(const std::string& text);

@@ -156,7 +156,7 @@ void let_server_notice_our_end() {
 
 Result<Cache> open_cache(const Options& options) {
     if (!options.l1.name.empty() && !options.l1.create) {
-        const Status found = open_segment(options.l1.name).status();
+        const Status found = open_segment(options.l1.name, options.l1.group).status();
         if (found.code() == StatusCode::not_found) return found;
     }
     return Cache::open(options);

@@ -23,7 +23,8 @@ struct SegmentCommand {
     std::string size = "64MiB";
     std::string block_size;
     std::string item_size;
-    std::string mode = "0600";
+    std::string mode;
+    std::string group;
     HugePages huge_pages = HugePages::off;
     std::string huge_page_mount;
     std::uint32_t processes = 256;
@@ -53,7 +54,11 @@ Result<SegmentOptions> segment_options(const SegmentCommand& command) {
     if (Status s = read(command.size, options.size_bytes); !s.ok()) return s;
     if (Status s = read(command.block_size, options.block_bytes); !s.ok()) return s;
     if (Status s = read(command.item_size, options.item_bytes_mean); !s.ok()) return s;
-    Result<mode_t> mode = parse_mode(command.mode);
+    const Result<gid_t> group = parse_group(command.group);
+    if (!group.ok()) return group.status();
+    options.group = *group;
+    const std::string usual = command.group.empty() ? "0600" : "0660";
+    const Result<mode_t> mode = parse_mode(command.mode.empty() ? usual : command.mode);
     if (!mode.ok()) return mode.status();
     options.mode = *mode;
     options.process_slots = command.processes;
@@ -87,12 +92,12 @@ Status create_segment(const SegmentCommand& command) {
 }
 
 Status show_segment(const SegmentCommand& command) {
-    Result<SegmentStats> stats = inspect_segment(command.name);
+    Result<SegmentStats> stats = inspect_segment(command.name, command.group);
     return stats.ok() ? print_segment(*stats, command) : stats.status();
 }
 
 Status clear_segment(const SegmentCommand& command) {
-    Result<Segment> segment = open_segment(command.name);
+    Result<Segment> segment = open_segment(command.name, command.group);
     if (!segment.ok()) return segment.status();
     if (Status s = segment->clear(); !s.ok()) return s;
     return command.json ? print_json({{"cleared", command.name}}) : Status();
@@ -130,7 +135,7 @@ Status resize_segment(const SegmentCommand& command) {
 }
 
 Status watch(const SegmentCommand& command) {
-    return watch_segment(command.name, command.interval_s, command.count, command.json);
+    return watch_segment(command.name, command.group, command.interval_s, command.count, command.json);
 }
 
 Status remove_segment(const SegmentCommand& command) {
@@ -145,6 +150,11 @@ CLI::App* add_command(CLI::App& group, Run& run, const char* name, const char* w
     add_json(*sub, command->json);
     sub->callback([&run, command, body] { run = [command, body] { return body(*command); }; });
     return sub;
+}
+
+void add_trusted_group(CLI::App& sub, SegmentCommand& command) {
+    sub.add_option("--group", command.group, "A group whose members are trusted, should one of them own it")
+        ->type_name("GROUP");
 }
 
 }  // namespace
@@ -167,9 +177,11 @@ void add_segment(CLI::App& app, Run& run) {
         ->capture_default_str()
         ->type_name("N")
         ->check(CLI::Range(1U, 65536U));
-    sub->add_option("--mode", create->mode, "Who may use it, as of a file, in octal")
-        ->capture_default_str()
+    sub->add_option("--mode", create->mode,
+                    "Who may use it, as of a file, in octal; 0600, or 0660 with a group")
         ->type_name("MODE");
+    sub->add_option("--group", create->group, "The group whose members share it, by name or number")
+        ->type_name("GROUP");
     sub->add_option("--huge-pages", create->huge_pages, "Pages that the system has set aside (hugetlbfs)")
         ->transform(CLI::CheckedTransformer(std::map<std::string, HugePages>{
             {"off", HugePages::off}, {"try", HugePages::attempt}, {"on", HugePages::on}}))
@@ -177,12 +189,15 @@ void add_segment(CLI::App& app, Run& run) {
     sub->add_option("--huge-page-mount", create->huge_page_mount,
                     "A hugetlbfs mount; else the one that you may write to, with the smallest pages")
         ->type_name("FOLDER");
-    add_command(*group, run, "show", "Show a segment's size, contents and counters", name_help,
-                std::make_shared<SegmentCommand>(), show_segment)
-        ->alias("info");
+    auto shown = std::make_shared<SegmentCommand>();
+    sub = add_command(*group, run, "show", "Show a segment's size, contents and counters", name_help, shown,
+                      show_segment);
+    sub->alias("info");
+    add_trusted_group(*sub, *shown);
     auto watched = std::make_shared<SegmentCommand>();
     sub = add_command(*group, run, "watch", "Show what happens in a segment, line by line, until Ctrl-C",
                       name_help, watched, watch);
+    add_trusted_group(*sub, *watched);
     sub->add_option("--interval", watched->interval_s, "Seconds from line to line")
         ->capture_default_str()
         ->type_name("SECONDS")
@@ -196,8 +211,10 @@ void add_segment(CLI::App& app, Run& run) {
                     "Of the whole segment, such as 2G. For a while both sizes are taken")
         ->required()
         ->type_name("SIZE");
-    add_command(*group, run, "clear", "Take everything out of a segment", name_help,
-                std::make_shared<SegmentCommand>(), clear_segment);
+    auto cleared = std::make_shared<SegmentCommand>();
+    sub = add_command(*group, run, "clear", "Take everything out of a segment", name_help, cleared,
+                      clear_segment);
+    add_trusted_group(*sub, *cleared);
     add_command(*group, run, "remove", "Remove a segment; processes that use it keep theirs until they end",
                 name_help, std::make_shared<SegmentCommand>(), remove_segment);
 }

@@ -119,8 +119,9 @@ class Interrupts {
 
 }  // namespace
 
-Status watch_segment(const std::string& name, double interval_s, std::uint64_t count, bool json) {
-    Result<SegmentStats> before = inspect_segment(name);
+Status watch_segment(const std::string& name, const std::string& group, double interval_s,
+                     std::uint64_t count, bool json) {
+    Result<SegmentStats> before = inspect_segment(name, group);
     if (!before.ok()) return before.status();
     const Interrupts interrupts;
     const auto interval_ns = static_cast<std::uint64_t>(std::llround(interval_s * 1e9));
@@ -129,7 +130,7 @@ Status watch_segment(const std::string& name, double interval_s, std::uint64_t c
         const std::uint64_t due = then + interval_ns;
         const std::uint64_t began = monotonic_ns();
         if (interrupts.wait_ns(due > began ? due - began : 0)) return Status();
-        Result<SegmentStats> stats = inspect_segment(name);
+        Result<SegmentStats> stats = inspect_segment(name, group);
         if (!stats.ok()) return stats.status();
         const std::uint64_t now = monotonic_ns();
         const SegmentStats& from = stats->instance == before->instance ? *before : SegmentStats();

@@ -98,7 +98,7 @@ Status run_stats(const ViewCommand& command) {
         text += list_of(*rows);
     }
     if (!options->l1.name.empty()) {
-        Result<SegmentStats> stats = inspect_segment(options->l1.name);
+        Result<SegmentStats> stats = inspect_segment(options->l1.name, options->l1.group);
         if (!stats.ok()) return stats.status();
         json["l1"] = segment_json(*stats);
         text += (text.empty() ? "" : "\n") + segment_table(*stats);
@@ -142,8 +142,8 @@ std::string describe_key(std::span<const std::byte> key, std::size_t& params) {
     return fmt::format("(key of {} bytes)", key.size());
 }
 
-Result<std::vector<LocalEntry>> local_entries(const std::string& name) {
-    Result<Segment> segment = open_segment(name);
+Result<std::vector<LocalEntry>> local_entries(const Options::L1& l1) {
+    Result<Segment> segment = open_segment(l1.name, l1.group);
     if (!segment.ok()) return segment.status();
     std::vector<LocalEntry> entries;
     segment->for_each(
@@ -218,7 +218,7 @@ Status run_entries(const ViewCommand& command) {
         text += table_of(*rows);
     }
     if (!options->l1.name.empty()) {
-        Result<std::vector<LocalEntry>> entries = local_entries(options->l1.name);
+        Result<std::vector<LocalEntry>> entries = local_entries(options->l1);
         if (!entries.ok()) return entries.status();
         const std::size_t found = entries->size();
         if (found > command.limit) entries->resize(command.limit);

@@ -146,6 +146,19 @@ if ((EUID == 0)); then
     tc_check 'no permission on a segment' bash -c \
         '! setpriv --reuid nobody --clear-groups "$0" segment info "$1" 2>"$2" && grep -qi "permission" "$2"' \
         "$TC_WORK/tiercache" "$segment" "$TC_WORK/err"
+    # As two users of a group that has no name here.
+    chmod 755 "$TC_WORK"
+    shared=$(tc_shm_name group)
+    as() { setpriv --reuid "$1" --regid "$1" --groups 64321 "$TC_WORK/tiercache" "${@:2}"; }
+    tc_check 'a segment for a group' quiet as 54321 segment create "$shared" --size 8MiB --group 64321
+    tc_is "$(stat -c '%u %g %a' "/dev/shm$shared" "/dev/shm$shared.lock" | sort -u)" '54321 64321 660' 'is the group'"'"'s'
+    tc_check 'who trusts it looks at it' quiet as 54322 segment info "$shared" --group 64321
+    tc_check 'and into it' quiet as 54322 entries --db '' --l1 "$shared" --set l1.group=64321
+    tc_check 'who does not is told' bash -c '! "${@:2}" 2>"$1" && grep -q "trust all members" "$1"' \
+        "$0" "$TC_WORK/err" setpriv --reuid 54322 --regid 54322 --groups 64321 "$TC_WORK/tiercache" segment info "$shared"
+    fails 1 'no group' 'a group that is none' segment create "$shared" --group no-such-group
+    tc_check 'its owner resizes it' quiet as 54321 segment resize "$shared" --size 16MiB
+    tc_check 'and removes it' as 54321 segment remove "$shared"
 fi
 
 # ---- views ----

@@ -1,6 +1,8 @@
 // A Cache without servers: what open() accepts and refuses, and what queries say then. And the C ABI.
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include "shm_cache/lock_file.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/unit/child_process.hpp"
 #include "tiercache/cache.hpp"
 #include "tiercache/tiercache.h"
 
@@ -130,7 +133,7 @@ TEST(ClientCache, AQueryDoesNotWaitForTheMakerOfASegment) {
     Result<Cache> cache = Cache::open(options);
     ASSERT_TRUE(cache.ok());
     ASSERT_TRUE(Segment::remove(segment.name).ok());
-    Result<LockFile> maker = LockFile::open_or_create(segment.name, 0600);
+    Result<LockFile> maker = LockFile::open_or_create(segment.name, {0600});
     ASSERT_TRUE(maker.ok() && maker->lock_making().ok());
     const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(cache->query("SELECT 1").status().code(), StatusCode::unavailable);
@@ -138,9 +141,38 @@ TEST(ClientCache, AQueryDoesNotWaitForTheMakerOfASegment) {
     maker->unlock_making();
 }
 
+// What another of the group made is used by who says so, and what is made is for the group.
+TEST(ClientCache, SharesItsSegmentWithAGroup) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, to be two users";
+    constexpr gid_t group = 64321;
+    const Object segment("group");
+    Options options = unreachable();
+    options.l1.name = segment.name;
+    options.l1.size_bytes = std::size_t{1} << 20;
+    const auto open_as = [&](uid_t user, const char* trusted) {
+        return test::ChildProcess([&] {
+                   if (setgroups(1, &group) != 0 || setgid(user) != 0 || setuid(user) != 0) return 90;
+                   options.l1.group = trusted;
+                   const Status status = Cache::open(options).status();
+                   return status.code() == StatusCode::permission_denied ? 1 : status.ok() ? 0 : 2;
+               })
+            .wait();
+    };
+    EXPECT_EQ(open_as(54321, "64321"), 0);
+    struct stat info {};
+    ASSERT_EQ(stat(("/dev/shm" + segment.name).c_str(), &info), 0);
+    EXPECT_EQ(info.st_gid, group);
+    EXPECT_EQ(info.st_mode & 07777U, 0660U);
+    EXPECT_EQ(open_as(54322, "64321"), 0);
+    EXPECT_EQ(open_as(54322, ""), 1);
+    options.l1.create = false;
+    EXPECT_EQ(open_as(54322, "64321"), 0);
+    EXPECT_EQ(open_as(54322, "64322"), 1);
+}
+
 TEST(ClientCache, RefusesForeignBytesAsSegmentAndLeavesThem) {
     const Object object("foreign");
-    Result<SharedMemory> memory = SharedMemory::create(object.name, 1 << 20, 0600);
+    Result<SharedMemory> memory = SharedMemory::create(object.name, 1 << 20, {0600});
     ASSERT_TRUE(memory.ok());
     std::memset(memory->bytes().data(), 0x5a, memory->bytes().size());
     Options options = unreachable();
@@ -156,7 +188,7 @@ TEST(ClientCache, RefusesAClockTableThatIsNotOne) {
     Options options = unreachable();
     options.clock_name = object.name;
     EXPECT_EQ(Cache::open(options).status().code(), StatusCode::not_found);
-    Result<SharedMemory> memory = SharedMemory::create(object.name, 1 << 20, 0600);
+    Result<SharedMemory> memory = SharedMemory::create(object.name, 1 << 20, {0600});
     ASSERT_TRUE(memory.ok());
     const Status status = Cache::open(options).status();
     EXPECT_EQ(status.code(), StatusCode::corrupt);

@@ -58,6 +58,7 @@ TEST_F(ClientOptions, ReadsEveryKey) {
         name = "/tiercache.app"
         size = "128 MiB"
         create = false
+        group = "root"
         [l2]
         address = "unix:/run/redis.sock"
         prefix = "shop:"
@@ -87,6 +88,7 @@ TEST_F(ClientOptions, ReadsEveryKey) {
     EXPECT_EQ(options.l1.name, "/tiercache.app");
     EXPECT_EQ(options.l1.size_bytes, std::size_t{128} << 20);
     EXPECT_FALSE(options.l1.create);
+    EXPECT_EQ(options.l1.group, "root");
     EXPECT_EQ(options.l2.address, "unix:/run/redis.sock");
     EXPECT_EQ(options.l2.prefix, "shop:");
     EXPECT_EQ(options.l2.username, "app");
@@ -122,6 +124,8 @@ TEST_F(ClientOptions, EachMistakeIsNamed) {
     EXPECT_TRUE(contains(mistake("[l1]\nname = 7\n"), "l1.name must be a string"));
     EXPECT_TRUE(contains(mistake("[l1]\nsize = \"12 parsecs\"\n"), "l1.size must be"));
     EXPECT_TRUE(contains(mistake("[l1]\ncreate = 1\n"), "true or false"));
+    EXPECT_TRUE(contains(mistake("[l1]\ngroup = \"no such\"\n"), "there is no group \"no such\""));
+    EXPECT_TRUE(contains(mistake("[l1]\ngroup = 7\n"), "l1.group must be a string"));
     EXPECT_TRUE(contains(mistake("[l4]\npool_size = -1\n"), "l4.pool_size must be"));
     EXPECT_TRUE(contains(mistake("[l4]\npool_size = 0\n"), "at least 1"));
     EXPECT_TRUE(contains(mistake("[l2]\ntimeout_ms = -5\n"), "not negative"));
@@ -140,6 +144,16 @@ TEST_F(ClientOptions, AFileThatCantBeReadIsNamed) {
     EXPECT_EQ(missing.status().code(), StatusCode::not_found);
     EXPECT_TRUE(contains(missing.status().message(), "/nonexistent/tiercache.toml"));
     EXPECT_FALSE(Options::from_toml("/").ok()) << "a folder";
+}
+
+TEST(ParseGroup, TakesNamesAndNumbers) {
+    EXPECT_EQ(*parse_group(""), no_group);
+    EXPECT_EQ(*parse_group("root"), 0U);
+    EXPECT_EQ(*parse_group("64321"), 64321U);
+    // The number that means none is no group either.
+    for (const char* wrong : {"4294967295", "4294967296", "-1", "7x", " ", "no such"}) {
+        EXPECT_EQ(parse_group(wrong).status().code(), StatusCode::invalid_argument) << wrong;
+    }
 }
 
 TEST_F(ClientOptions, SetsOneByName) {

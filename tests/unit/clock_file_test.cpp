@@ -91,7 +91,7 @@ TEST(ClockFile, WhatIsNoClockTableIsLeftAlone) {
 
 TEST(ClockFile, AnUnfinishedTableIsFinished) {
     const SegmentName name;
-    { (void)SharedMemory::create(name, ClockTable::size_bytes(64), 0600).value(); }
+    { (void)SharedMemory::create(name, ClockTable::size_bytes(64), {0600}).value(); }
     EXPECT_EQ(ClockFile::open(name).status().code(), StatusCode::corrupt);
     EXPECT_TRUE(ClockFile::create(name, 64, 0600).ok());
     EXPECT_TRUE(ClockFile::open(name).ok());
@@ -154,18 +154,18 @@ TEST(SharedMemoryObject, CreateOpenRemove) {
     const SegmentName name;
     EXPECT_EQ(SharedMemory::open(name, true).status().code(), StatusCode::not_found);
     EXPECT_EQ(SharedMemory::remove(name).code(), StatusCode::not_found);
-    const SharedMemory memory = SharedMemory::create(name, 10'000, 0640).value();
+    const SharedMemory memory = SharedMemory::create(name, 10'000, {0640}).value();
     EXPECT_EQ(memory.bytes().size(), 10'000U);
-    EXPECT_EQ(memory.mode(), 0640U);
-    EXPECT_EQ(memory.owner(), geteuid());
+    EXPECT_EQ(memory.access().mode, 0640U);
+    EXPECT_EQ(memory.access().owner, geteuid());
     EXPECT_TRUE(std::ranges::all_of(memory.bytes(), [](std::byte b) { return b == std::byte{0}; }));
-    EXPECT_EQ(SharedMemory::create(name, 10'000, 0600).status().code(), StatusCode::already_exists);
+    EXPECT_EQ(SharedMemory::create(name, 10'000, {0600}).status().code(), StatusCode::already_exists);
     const SharedMemory again = SharedMemory::open(name, false).value();
     memory.bytes()[9'999] = std::byte{5};
     EXPECT_EQ(again.bytes()[9'999], std::byte{5});
     EXPECT_TRUE(SharedMemory::remove(name).ok());
     EXPECT_FALSE(again.still_named(name));
-    const SharedMemory other = SharedMemory::create(name, 10'000, 0600).value();
+    const SharedMemory other = SharedMemory::create(name, 10'000, {0600}).value();
     EXPECT_FALSE(again.still_named(name));
     EXPECT_TRUE(other.still_named(name));
 }
@@ -173,13 +173,13 @@ TEST(SharedMemoryObject, CreateOpenRemove) {
 // More than there is: an error at once, and nothing left behind.
 TEST(SharedMemoryObject, TooLargeAnObjectIsAnErrorAndNoObject) {
     const SegmentName name;
-    EXPECT_FALSE(SharedMemory::create(name, std::size_t{1} << 60, 0600).ok());
+    EXPECT_FALSE(SharedMemory::create(name, std::size_t{1} << 60, {0600}).ok());
     EXPECT_EQ(SharedMemory::open(name, false).status().code(), StatusCode::not_found);
 }
 
 TEST(SharedMemoryObject, LocksExcludeAndEnd) {
     const SegmentName name;
-    auto first = std::make_unique<SharedMemory>(SharedMemory::create(name, 4096, 0600).value());
+    auto first = std::make_unique<SharedMemory>(SharedMemory::create(name, 4096, {0600}).value());
     SharedMemory second = SharedMemory::open(name, true).value();
     EXPECT_TRUE(first->lock_exclusive().ok());
     EXPECT_EQ(second.lock_exclusive().code(), StatusCode::busy);

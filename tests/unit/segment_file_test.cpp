@@ -203,7 +203,7 @@ TEST(SegmentFile, WithoutItsLockFileASegmentIsNotUsed) {
     LockFile::remove(name);
     EXPECT_EQ(Segment::open(name).status().code(), StatusCode::corrupt);
     // Another lock file is not the lock file: processes that hold the old one would look dead.
-    ASSERT_TRUE(LockFile::open_or_create(name, 0600).ok());
+    ASSERT_TRUE(LockFile::open_or_create(name, {0600}).ok());
     EXPECT_EQ(Segment::open(name).status().code(), StatusCode::corrupt);
     EXPECT_TRUE(Segment::remove(name).ok());
     EXPECT_TRUE(Segment::open_or_create(name, tiny_segment()).ok());
@@ -215,7 +215,7 @@ enum class DiedAt { lock_file, empty_object, zeroed_object, formatted, published
 
 void die_while_making(const std::string& name, DiedAt where) {
     ChildProcess maker([&] {
-        LockFile lock = LockFile::open_or_create(name, 0600).value();
+        LockFile lock = LockFile::open_or_create(name, {0600}).value();
         if (!lock.lock_making().ok()) return 1;
         if (where == DiedAt::lock_file) kill(getpid(), SIGKILL);
         if (where == DiedAt::empty_object) {
@@ -223,7 +223,7 @@ void die_while_making(const std::string& name, DiedAt where) {
             kill(getpid(), SIGKILL);
         }
         const Geometry geometry = plan_geometry(tiny_segment(), Fit::fewer_process_slots).value();
-        const SharedMemory memory = SharedMemory::create(name, geometry.size_bytes, 0600).value();
+        const SharedMemory memory = SharedMemory::create(name, geometry.size_bytes, {0600}).value();
         if (where == DiedAt::zeroed_object) kill(getpid(), SIGKILL);
         format_segment(memory.bytes().data(), geometry, lock.inode());
         if (where == DiedAt::formatted) kill(getpid(), SIGKILL);
@@ -259,10 +259,10 @@ TEST(SegmentFile, ASecondMakerWaitsForTheFirst) {
     const SegmentName name;
     Signal locked;
     ChildProcess maker([&] {
-        LockFile lock = LockFile::open_or_create(name, 0600).value();
+        LockFile lock = LockFile::open_or_create(name, {0600}).value();
         if (!lock.lock_making().ok()) return 1;
         const Geometry geometry = plan_geometry(tiny_segment(), Fit::fewer_process_slots).value();
-        const SharedMemory memory = SharedMemory::create(name, geometry.size_bytes, 0600).value();
+        const SharedMemory memory = SharedMemory::create(name, geometry.size_bytes, {0600}).value();
         locked.send();
         usleep(100'000);
         format_segment(memory.bytes().data(), geometry, lock.inode());
@@ -282,9 +282,9 @@ TEST(SegmentFile, HowLongToWaitForAMakerIsTheCallersChoice) {
     const SegmentName name;
     Signal locked;
     ChildProcess maker([&] {
-        LockFile lock = LockFile::open_or_create(name, 0600).value();
+        LockFile lock = LockFile::open_or_create(name, {0600}).value();
         if (!lock.lock_making().ok()) return 1;
-        const SharedMemory memory = SharedMemory::create(name, tiny_segment().size_bytes, 0600).value();
+        const SharedMemory memory = SharedMemory::create(name, tiny_segment().size_bytes, {0600}).value();
         locked.send();
         for (;;) pause();
         return 0;
@@ -408,7 +408,7 @@ TEST_F(SegmentOfAnotherUser, AStrangersLockFileIsNotWaitedFor) {
     Signal locked;
     ChildProcess stranger([&] {
         if (setuid(other) != 0) return 1;
-        LockFile lock = LockFile::open_or_create(name, 0666).value();
+        LockFile lock = LockFile::open_or_create(name, {0666}).value();
         if (!lock.lock_making().ok()) return 2;
         locked.send();
         for (;;) pause();
@@ -439,7 +439,7 @@ TEST_F(SegmentOfAnotherUser, AStrangersEmptyObjectIsLeftAlone) {
             ASSERT_EQ(chown(("/dev/shm" + name.text()).c_str(), other, other), 0);
             for (const uid_t me : {other + 1, uid_t{0}}) {
                 if (with_lock) {
-                    ASSERT_TRUE(LockFile::open_or_create(name, 0600).ok());
+                    ASSERT_TRUE(LockFile::open_or_create(name, {0600}).ok());
                     ASSERT_EQ(chown(("/dev/shm" + name.text() + ".lock").c_str(), me, me), 0);
                 }
                 ChildProcess victim([&] {
@@ -464,7 +464,7 @@ TEST_F(SegmentOfAnotherUser, AStrangersEmptyObjectIsLeftAlone) {
 TEST_F(SegmentOfAnotherUser, RootRemovesAStrangersHalfMadeSegment) {
     const SegmentName name;
     make_object(name, Bytes(4096), 0600);
-    ASSERT_TRUE(LockFile::open_or_create(name, 0600).ok());
+    ASSERT_TRUE(LockFile::open_or_create(name, {0600}).ok());
     for (const char* suffix : {"", ".lock"}) {
         ASSERT_EQ(chown(("/dev/shm" + name.text() + suffix).c_str(), other, other), 0);
     }

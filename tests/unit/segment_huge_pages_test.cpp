@@ -172,11 +172,11 @@ TEST_F(HugePagesTest, WhatAMakerLeftHalfWayIsClearedAway) {
         for (const bool replace : {true, false}) {
             const SegmentName name;
             ChildProcess maker([&] {
-                const LockFile lock = LockFile::open_or_create(name, 0600).value();
+                const LockFile lock = LockFile::open_or_create(name, {0600}).value();
                 HugePageNote note = plan_huge_page_file(name, mount_here()).value();
                 write_note(name, note, 0);
                 if (where == DiedAt::noted) return 0;
-                if (!create_huge_page_file(note, page_bytes, 0600).ok()) return 1;
+                if (!create_huge_page_file(note, page_bytes, {0600}).ok()) return 1;
                 if (where == DiedAt::made) return 0;
                 write_note(name, note, 0);
                 if (where == DiedAt::noted_again) return 0;
@@ -259,7 +259,7 @@ TEST_F(HugePagesTest, AStrangersNoteRemovesNothingOfOthers) {
         ASSERT_LT(path.size(), sizeof(note.path));
         std::fill(std::begin(note.path), std::end(note.path), '\0');
         path.copy(note.path, path.size());
-        (void)LockFile::open_or_create(name, 0600).value();
+        (void)LockFile::open_or_create(name, {0600}).value();
         ASSERT_EQ(chown(("/dev/shm" + name.text() + ".lock").c_str(), stranger, stranger), 0);
         write_note(name, note, stranger);
         EXPECT_TRUE(Segment::remove(name).ok()) << path;

@@ -812,7 +812,7 @@ TEST_F(ResizeTest, NothingOldIsReadWhileItIsResizedAgainAndAgain) {
         std::atomic<bool> stop;
         std::atomic<std::uint64_t> too_old, hits;
     };
-    auto memory = SharedMemory::create(std::string(name_) + ".oracle", sizeof(Shared), 0600).value();
+    auto memory = SharedMemory::create(std::string(name_) + ".oracle", sizeof(Shared), {0600}).value();
     ASSERT_TRUE(SharedMemory::remove(std::string(name_) + ".oracle").ok());
     auto& shared = *new (memory.bytes().data()) Shared{};
     // Room for what the copies are of.

@@ -1,8 +1,12 @@
 // The C ABI: views, options, and stamps over a resize.
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <tiercache/shared_cache.h>
+#include <unistd.h>
 
+#include <cstddef>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -111,6 +115,53 @@ TEST_F(SharedCacheCTest, ASegmentIsMadeAsAsked) {
     ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 07777U, 0640U);
     tc_shared_close(cache);
+}
+
+// Programs that were compiled before there was `group` in it.
+TEST_F(SharedCacheCTest, OptionsOfTheFirstVersionAreTaken) {
+    const test::SegmentName name;
+    tc_segment_options options = TC_SEGMENT_OPTIONS_INIT;
+    options.struct_size = offsetof(tc_segment_options, group);
+    options.size = 1 << 20;
+    options.group = 12345;  // not there, as they see it
+    tc_shared_cache* cache = nullptr;
+    ASSERT_EQ(tc_shared_open_or_create_with(name.text().c_str(), &options, &cache), nullptr);
+    struct stat info {};
+    ASSERT_EQ(stat(("/dev/shm" + name.text()).c_str(), &info), 0);
+    EXPECT_EQ(info.st_gid, getegid());
+    tc_shared_close(cache);
+}
+
+TEST_F(SharedCacheCTest, AGroupSharesASegment) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, to be two users";
+    constexpr gid_t group = 64321;
+    const test::SegmentName name;
+    const char* text = name.text().c_str();
+    const auto as = [&](uid_t user, const std::function<tc_status*(tc_shared_cache**)>& open) {
+        return test::ChildProcess([&] {
+                   if (setgroups(1, &group) != 0 || setgid(user) != 0 || setuid(user) != 0) return 90;
+                   tc_shared_cache* cache = nullptr;
+                   tc_status* status = open(&cache);
+                   const int code = status == nullptr ? TC_OK : tc_status_code(status);
+                   tc_status_free(status);
+                   tc_shared_close(cache);
+                   return code;
+               })
+            .wait();
+    };
+    const auto make = [&](tc_shared_cache** cache) {
+        tc_segment_options options = TC_SEGMENT_OPTIONS_INIT;
+        options.size = 1 << 20;
+        options.mode = 0660;
+        options.group = group;
+        return tc_shared_open_or_create_with(text, &options, cache);
+    };
+    EXPECT_EQ(as(54321, make), TC_OK);
+    EXPECT_EQ(as(54322, make), TC_OK);
+    EXPECT_EQ(as(54322, [&](auto** c) { return tc_shared_open_of_group(text, group, c); }), TC_OK);
+    EXPECT_EQ(as(54322, [&](auto** c) { return tc_shared_open_of_group(text, TC_NO_GROUP, c); }),
+              TC_PERMISSION_DENIED);
+    EXPECT_EQ(as(54322, [&](auto** c) { return tc_shared_open(text, c); }), TC_PERMISSION_DENIED);
 }
 
 TEST_F(SharedCacheCTest, ViewsAreBounded) {

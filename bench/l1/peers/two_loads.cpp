@@ -80,7 +80,7 @@ class TwoLoads : public Store {
 
     void start() override {
         const std::size_t words = footprint_.index_words + footprint_.item_words * workload().key_count();
-        Result<SharedMemory> memory = SharedMemory::create(name_, words * sizeof(Word), 0600);
+        Result<SharedMemory> memory = SharedMemory::create(name_, words * sizeof(Word), {0600});
         require(memory.status());
         memory_.emplace(std::move(memory).value());
     }

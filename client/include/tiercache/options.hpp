@@ -1,6 +1,8 @@
 // How a Cache is set up. The defaults are the ones to start with; a cache needs l4.conninfo and nothing else.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -9,6 +11,7 @@
 #include <string_view>
 
 #include "shm_cache/entry.hpp"
+#include "shm_cache/file_access.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -26,6 +29,9 @@ struct Options {
         std::string name;                                // such as "/tiercache.app"; empty: no L1
         std::size_t size_bytes = std::size_t{64} << 20;  // when it is created
         bool create = true;                              // when there is none
+        // Its users, by name or number, who share it: it is made for them (mode 0660), and one that another
+        // of them made is used. Each can make the others get any answer. Empty: this user alone.
+        std::string group;
     } l1;
 
     // Redis. Whatever it does, it costs hits and never an answer.
@@ -80,5 +86,8 @@ struct Options {
 
 // "64MiB", "2 GB", "4096": bytes. KB, MB and GB are taken as KiB, MiB and GiB, as PostgreSQL does.
 Result<std::size_t> parse_size(std::string_view text);
+
+// A group of this host by its name, or its number; none for an empty text. Error: invalid_argument.
+Result<gid_t> parse_group(const std::string& text);
 
 }  // namespace tiercache

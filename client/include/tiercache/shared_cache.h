@@ -49,6 +49,7 @@ typedef struct tc_value tc_value;
 TC_API tc_status* tc_shared_open_or_create(const char* name, size_t size, tc_shared_cache** cache);
 /* The same, of a segment that is made by these options when there is none. Begin with
  * TC_SEGMENT_OPTIONS_INIT. */
+#define TC_NO_GROUP UINT32_MAX
 typedef enum tc_huge_pages {
     TC_HUGE_PAGES_OFF = 0,
     TC_HUGE_PAGES_TRY = 1,
@@ -60,12 +61,17 @@ typedef struct tc_segment_options {
     uint32_t mode;               /* who may use it, as of a file: 0600 */
     int32_t huge_pages;          /* a tc_huge_pages: those that the system has set aside (hugetlbfs) */
     const char* huge_page_mount; /* NULL: the one that this user may write to, with the smallest pages */
+    /* A gid: it is made for this group, which needs a mode of 0660, and one that another of the group made is
+     * used. Each of its members can make the others get anything. */
+    uint32_t group;
 } tc_segment_options;
 #define TC_SEGMENT_OPTIONS_INIT \
-    { sizeof(tc_segment_options), 64 << 20, 0600, TC_HUGE_PAGES_OFF, NULL }
+    { sizeof(tc_segment_options), 64 << 20, 0600, TC_HUGE_PAGES_OFF, NULL, TC_NO_GROUP }
 TC_API tc_status* tc_shared_open_or_create_with(const char* name, const tc_segment_options* options,
                                                 tc_shared_cache** cache);
 TC_API tc_status* tc_shared_open(const char* name, tc_shared_cache** cache);
+/* The same, also of a segment that another of this group made (tc_segment_options). */
+TC_API tc_status* tc_shared_open_of_group(const char* name, uint32_t group, tc_shared_cache** cache);
 /* No call may be running. The segment and what is in it stay. NULL is allowed. */
 TC_API void tc_shared_close(tc_shared_cache* cache);
 /* Those who have it open keep it. */
