@@ -50,6 +50,8 @@ Result<Segment> Cache::Impl::open_segment(std::uint32_t making_wait_ms) const {
     SegmentOptions segment;
     segment.group = l1_group_;
     if (l1_group_ != no_group) segment.mode = 0660;
+    segment.huge_pages = options_.l1.huge_pages;
+    segment.huge_page_mount = options_.l1.huge_page_mount;
     segment.size_bytes = options_.l1.size_bytes;
     segment.making_wait_ms = making_wait_ms;
     return Segment::open_or_create(options_.l1.name, segment);

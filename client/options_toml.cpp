@@ -76,6 +76,13 @@ class TableReader {
         else
             fail(key, "a number of bytes, or a size such as \"64MiB\"");
     }
+    void read_huge_pages(std::string_view key, HugePages& out) {
+        const toml::node* node = find(key);
+        if (node == nullptr) return;
+        if (!parse_huge_pages(node->value_exact<std::string>().value_or(""), out)) {
+            fail(key, "\"off\", \"try\" or \"on\"");
+        }
+    }
     void read_ms(std::string_view key, std::chrono::milliseconds& out) { read_duration(key, 1, out); }
     void read_s(std::string_view key, std::chrono::milliseconds& out) { read_duration(key, 1000, out); }
 
@@ -139,6 +146,8 @@ void read_tiers(TableReader& root, Options& options, Status& status) {
     l1.read_size("size", options.l1.size_bytes);
     l1.read("create", options.l1.create);
     l1.read("group", options.l1.group);
+    l1.read_huge_pages("huge_pages", options.l1.huge_pages);
+    l1.read("huge_page_mount", options.l1.huge_page_mount);
     l1.refuse_other_keys();
 
     TableReader l2(root.table("l2"), "l2", status);

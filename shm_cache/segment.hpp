@@ -24,15 +24,12 @@
 #include "shm_cache/entry.hpp"
 #include "shm_cache/file_access.hpp"
 #include "shm_cache/hash.hpp"
+#include "shm_cache/huge_pages.hpp"
 #include "shm_cache/segment_stats.hpp"
 #include "shm_cache/status.hpp"
 #include "shm_cache/view_pin.hpp"
 
 namespace tiercache {
-
-// Huge pages that the system has set aside (hugetlbfs), as PostgreSQL's huge_pages says it: `attempt` (its
-// "try") takes ordinary ones where there are none to be had, `on` is an error then.
-enum class HugePages : std::uint8_t { off, attempt, on };
 
 struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB

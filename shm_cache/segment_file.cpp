@@ -44,7 +44,8 @@ Status segment_file::check_trust(const std::string& name, const FileAccess& acce
     if (trusted_group == no_group) {
         refused += "; choose another name, or run as that user";
         if ((access.mode & 0060U) == 0060 && (access.mode & S_IWOTH) == 0) {
-            refused += ", or trust all members of its group (gid " + std::to_string(access.group) + ")";
+            refused +=
+                ", or, to use it, trust all members of its group (gid " + std::to_string(access.group) + ")";
         }
     } else if (access.group != trusted_group) {
         refused += " and to group " + std::to_string(access.group) + ", not to " +

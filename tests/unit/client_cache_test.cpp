@@ -170,6 +170,21 @@ TEST(ClientCache, SharesItsSegmentWithAGroup) {
     EXPECT_EQ(open_as(54322, "64322"), 1);
 }
 
+TEST(ClientCache, MakesItsSegmentInHugePagesWhereItIsToldTo) {
+    const Object segment("huge");
+    Options options = unreachable();
+    options.l1.name = segment.name;
+    options.l1.size_bytes = std::size_t{1} << 20;
+    options.l1.huge_page_mount = "/proc";
+    options.l1.huge_pages = HugePages::on;
+    const Status status = Cache::open(options).status();
+    EXPECT_EQ(status.code(), StatusCode::invalid_argument);
+    EXPECT_NE(status.message().find("\"/proc\" is no hugetlbfs"), std::string::npos);
+    options.l1.huge_pages = HugePages::attempt;
+    EXPECT_TRUE(Cache::open(options).ok());
+    EXPECT_EQ(Segment::inspect(segment.name)->huge_page_bytes, 0U);
+}
+
 TEST(ClientCache, RefusesForeignBytesAsSegmentAndLeavesThem) {
     const Object object("foreign");
     Result<SharedMemory> memory = SharedMemory::create(object.name, 1 << 20, {0600});

@@ -59,6 +59,8 @@ TEST_F(ClientOptions, ReadsEveryKey) {
         size = "128 MiB"
         create = false
         group = "root"
+        huge_pages = "try"
+        huge_page_mount = "/dev/hugepages"
         [l2]
         address = "unix:/run/redis.sock"
         prefix = "shop:"
@@ -89,6 +91,8 @@ TEST_F(ClientOptions, ReadsEveryKey) {
     EXPECT_EQ(options.l1.size_bytes, std::size_t{128} << 20);
     EXPECT_FALSE(options.l1.create);
     EXPECT_EQ(options.l1.group, "root");
+    EXPECT_EQ(options.l1.huge_pages, HugePages::attempt);
+    EXPECT_EQ(options.l1.huge_page_mount, "/dev/hugepages");
     EXPECT_EQ(options.l2.address, "unix:/run/redis.sock");
     EXPECT_EQ(options.l2.prefix, "shop:");
     EXPECT_EQ(options.l2.username, "app");
@@ -125,6 +129,11 @@ TEST_F(ClientOptions, EachMistakeIsNamed) {
     EXPECT_TRUE(contains(mistake("[l1]\nsize = \"12 parsecs\"\n"), "l1.size must be"));
     EXPECT_TRUE(contains(mistake("[l1]\ncreate = 1\n"), "true or false"));
     EXPECT_TRUE(contains(mistake("[l1]\ngroup = \"no such\"\n"), "there is no group \"no such\""));
+    for (const char* wrong : {"\"attempt\"", "\"ON\"", "true", "\"\""}) {
+        EXPECT_TRUE(contains(mistake(std::string("[l1]\nhuge_pages = ") + wrong + "\n"),
+                             "l1.huge_pages must be \"off\", \"try\" or \"on\""))
+            << wrong;
+    }
     EXPECT_TRUE(contains(mistake("[l1]\ngroup = 7\n"), "l1.group must be a string"));
     EXPECT_TRUE(contains(mistake("[l4]\npool_size = -1\n"), "l4.pool_size must be"));
     EXPECT_TRUE(contains(mistake("[l4]\npool_size = 0\n"), "at least 1"));
@@ -166,6 +175,10 @@ TEST_F(ClientOptions, SetsOneByName) {
     EXPECT_EQ(options.l4.pool_size, 12U);
     EXPECT_TRUE(options.set("l1.create", "false").ok());
     EXPECT_FALSE(options.l1.create);
+    for (const auto& [text, value] : {std::pair("on", HugePages::on), std::pair("off", HugePages::off)}) {
+        EXPECT_TRUE(options.set("l1.huge_pages", text).ok());
+        EXPECT_EQ(options.l1.huge_pages, value);
+    }
     EXPECT_TRUE(options.set("classes.cold.l1_ttl_s", "0.25").ok());
     EXPECT_EQ(options.policy(DataClass::cold).l1_ttl, milliseconds(250));
     EXPECT_TRUE(options.set("l2.password", "12").ok()) << "a string that looks like a number";

@@ -12,6 +12,7 @@
 
 #include "shm_cache/entry.hpp"
 #include "shm_cache/file_access.hpp"
+#include "shm_cache/huge_pages.hpp"
 #include "shm_cache/status.hpp"
 
 namespace tiercache {
@@ -32,6 +33,8 @@ struct Options {
         // Its users, by name or number, who share it: it is made for them (mode 0660), and one that another
         // of them made is used. Each can make the others get any answer. Empty: this user alone.
         std::string group;
+        HugePages huge_pages = HugePages::off;  // when it is created
+        std::string huge_page_mount;            // a hugetlbfs mount; empty: one that this user may write to
     } l1;
 
     // Redis. Whatever it does, it costs hits and never an answer.
