@@ -107,6 +107,8 @@ Result<HugePageMount> find_huge_page_mount(const std::string& wanted) {
                   "ordinary pages (huge_pages off or try)");
 }
 
+std::string HugePageNote::folder() const { return split(path).first; }
+
 Result<HugePageNote> plan_huge_page_file(const std::string& name, const HugePageMount& mount) {
     std::uint64_t random = 0;
     if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {

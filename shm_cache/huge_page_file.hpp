@@ -58,6 +58,9 @@ struct HugePageNote {
     std::uint64_t inode = 0;  // 0: its maker had not come further
     char path[path_bytes_max] = {};
     std::uint64_t checksum = 0;
+
+    // Where the file lies.
+    [[nodiscard]] std::string folder() const;
 };
 
 // Where the file of the object `name` is to be made.
@@ -76,8 +79,8 @@ Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, 
 // corrupt (its mount is not here), permission_denied.
 Result<Descriptor> open_huge_page_file(const HugePageNote& note, uid_t owner, bool writable);
 
-// Takes it away, if it is the one that the note of `owner` for `name` names. Those who have it mapped keep
-// it.
+// Takes it away, if it is the one that the note of `owner` names, made for `name` or a name that goes on with
+// a dot. Those who have it mapped keep it.
 void remove_huge_page_file(const std::string& name, const HugePageNote& note, uid_t owner) noexcept;
 
 }  // namespace tiercache

@@ -210,9 +210,12 @@ class Segment {
     // (segment_resize.cpp). Both segments' memory is needed for some time: that of the old one is given back
     // when all processes have followed and released the views they held. Only for the segment's owner and
     // root. Errors: those of open() and create(); busy: somebody makes, resizes or removes it, or `report`
-    // ended it first.
+    // ended it first; no_space: of memory, or of huge pages.
+    // What lies in huge pages gets a successor in huge pages of the same mount: `attempt` takes ordinary ones
+    // when there are too few, with `on` that is an error and nothing has happened.
     static Result<ResizeProgress> resize(const std::string& name, std::size_t size_bytes,
-                                         ReportResize report = nullptr, void* context = nullptr);
+                                         ReportResize report = nullptr, void* context = nullptr,
+                                         HugePages huge_pages = HugePages::attempt);
 
     // Says what became of what get() returned; its caller judges that. Counted in stats().
     void note(Note note) noexcept;
@@ -262,8 +265,8 @@ class Segment {
     static Result<Segment> open_named(const std::string& name, gid_t trusted_group);
     static std::unique_ptr<Impl> assemble(const std::string& name, SharedMemory memory,
                                           const Geometry& geometry, LockFile lock);
-    static Result<std::unique_ptr<Impl>> make_successor(Impl& from, const Geometry& geometry,
-                                                        const std::string& file);
+    static Result<std::unique_ptr<Impl>> make_successor(Impl& from, std::size_t size_bytes,
+                                                        HugePages huge_pages, const std::string& file);
     class WarmCopy;
 
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;

@@ -60,6 +60,9 @@ namespace {
 
 using segment_file::check_name;
 using segment_file::check_trust;
+using segment_file::look_at_object;
+using segment_file::make_memory;
+using segment_file::Object;
 
 constexpr int race_attempts = 16;
 
@@ -128,15 +131,10 @@ Result<Ready> examine_noted(const HugePageNote& note, uid_t owner) {
     return fstat(file->get(), &info) == 0 ? examine(file->get(), info.st_size) : Ready::foreign;
 }
 
-// What lies under a name, by its first bytes only.
-struct Object {
-    Ready ready = Ready::foreign;
-    FileAccess access;
-    ino_t inode = 0;
-};
+}  // namespace
 
-// Nothing when there is none. Without a mapping, which would be as large as whatever it is.
-Result<std::optional<Object>> look_at_object(const std::string& name, gid_t trusted_group) {
+Result<std::optional<segment_file::Object>> segment_file::look_at_object(const std::string& name,
+                                                                         gid_t trusted_group) {
     // Not blocking: it may be a pipe.
     const Descriptor named(shm_open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
     if (!named.valid()) {
@@ -161,6 +159,8 @@ Result<std::optional<Object>> look_at_object(const std::string& name, gid_t trus
     object.inode = info.st_ino;
     return std::optional<Object>(object);
 }
+
+namespace {
 
 enum class Found { nothing, half_made, segment };
 
@@ -201,10 +201,12 @@ Result<LockFile> lock_for_making(const std::string& name, const SegmentOptions& 
     return made_and_removed(name);
 }
 
-// A new object, of a size that `geometry` is made for.
-Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& options, Geometry& geometry) {
+}  // namespace
+
+Result<SharedMemory> segment_file::make_memory(const std::string& name, const SegmentOptions& options,
+                                               const FileAccess& access, Geometry& geometry) {
     if (options.huge_pages == HugePages::off) {
-        return SharedMemory::create(name, geometry.size_bytes, access_of(options));
+        return SharedMemory::create(name, geometry.size_bytes, access);
     }
     const Result<HugePageMount> mount = find_huge_page_mount(options.huge_page_mount);
     Status refused = mount.status();
@@ -215,7 +217,7 @@ Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& 
         const Result<Geometry> larger = plan_geometry(whole_pages, Fit::fewer_process_slots);
         if (!larger.ok()) return larger.status();
         Result<SharedMemory> memory =
-            SharedMemory::create_in_huge_pages(name, larger->size_bytes, access_of(options), *mount);
+            SharedMemory::create_in_huge_pages(name, larger->size_bytes, access, *mount);
         if (memory.ok()) {
             geometry = *larger;
             return memory;
@@ -223,8 +225,10 @@ Result<SharedMemory> make_memory(const std::string& name, const SegmentOptions& 
         refused = memory.status();
     }
     if (options.huge_pages == HugePages::on) return refused;
-    return SharedMemory::create(name, geometry.size_bytes, access_of(options));
+    return SharedMemory::create(name, geometry.size_bytes, access);
 }
+
+namespace {
 
 std::uint64_t random_lineage() noexcept {
     std::uint64_t id = 0;
@@ -275,7 +279,7 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (*found == Found::half_made) {
         if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     }
-    Result<SharedMemory> memory = make_memory(name, options, *geometry);
+    Result<SharedMemory> memory = make_memory(name, options, access_of(options), *geometry);
     if (!memory.ok()) {
         LockFile::remove(name);
         return check_member(name, options, memory.status());

@@ -3,7 +3,8 @@
 //   Z1 the new segment is made, warming, as NAME.MARK, MARK being random; it shares the lock file
 //   Z2 the old one's `successor` := MARK                 no change that ends after this counts there
 //   Z3 the old one's records of statistics are closed    no hit that ends after this counts there
-//   Z4 NAME.MARK is renamed to NAME
+//   Z4 NAME.MARK is renamed to NAME; an old one in huge pages gets the name NAME.MARK in exchange, and is
+//      removed under it, with its file
 //   Z5 what is useful is copied to the new one
 //   Z6 the new one is no longer warming
 //
@@ -55,6 +56,9 @@ namespace tiercache {
 
 namespace {
 
+using segment_file::look_at_object;
+using segment_file::Object;
+
 constexpr std::uint64_t follow_interval_ns = 100'000'000;
 constexpr std::uint64_t report_interval_ns = 100'000'000;
 constexpr std::uint64_t clock_step = std::uint64_t{1} << 40;
@@ -78,18 +82,15 @@ bool is_successor_name(const std::string& file, const std::string& name) {
 // Was this file made by a resizer of the segment that this is the lock file of? A segment has a lock file of
 // its own; what a resizer made names this one, or nothing yet.
 bool is_leftover(const std::string& file, const LockFile& lock) {
-    const Result<SharedMemory> memory = SharedMemory::open(file, /*writable=*/false);
-    const bool empty = memory.status().code() == StatusCode::corrupt;
-    if (!memory.ok() && !empty) return false;
-    if (memory.ok() && memory->access().owner != lock.access().owner && memory->access().owner != geteuid()) {
-        return false;
-    }
+    const Result<std::optional<Object>> object = look_at_object(file, no_group);
+    if (!object.ok() || !object->has_value() || (*object)->ready == Ready::foreign) return false;
+    const uid_t owner = (*object)->access.owner;
+    if (owner != lock.access().owner && owner != geteuid()) return false;
     if (LockFile::open(file).status().code() != StatusCode::not_found) return false;
-    if (empty || examine_segment(memory->bytes().data(), memory->bytes().size()) == Ready::half_made) {
-        return true;
-    }
+    if ((*object)->ready == Ready::half_made) return true;
+    const Result<SharedMemory> memory = SharedMemory::open(file, /*writable=*/false);
     std::uint64_t lock_inode = 0;
-    return read_geometry(memory->bytes().data(), memory->bytes().size(), lock_inode).ok() &&
+    return memory.ok() && read_geometry(memory->bytes().data(), memory->bytes().size(), lock_inode).ok() &&
            lock_inode == lock.inode();
 }
 
@@ -107,17 +108,16 @@ namespace {
 
 // Z3, Z4 and Z6, where a dead resizer left them out. False: what lies there may still be needed.
 bool finish_renaming(const std::string& name) {
+    const Result<std::optional<Object>> object = look_at_object(name, no_group);
+    if (!object.ok()) return false;
+    if (!object->has_value() || (*object)->ready == Ready::half_made) return true;
     const Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
-    // Empty: half made.
-    if (!memory.ok()) {
-        return memory.status().code() == StatusCode::not_found ||
-               memory.status().code() == StatusCode::corrupt;
-    }
+    if (!memory.ok()) return false;
     std::byte* base = memory->bytes().data();
     std::uint64_t lock_inode = 0;
     std::uint64_t next_inode = 0;
     const Result<Geometry> geometry = read_geometry(base, memory->bytes().size(), lock_inode);
-    if (!geometry.ok()) return geometry.status().code() == StatusCode::busy;
+    if (!geometry.ok()) return false;
     auto* header = reinterpret_cast<SegmentHeader*>(base);
     const std::uint64_t mark = header->successor.load();
     if (mark == 0) {
@@ -144,7 +144,9 @@ void segment_file::finish_resize(const std::string& name, const LockFile& lock) 
     const Result<std::vector<std::string>> files = SharedMemory::list(name + ".");
     if (!files.ok()) return;
     for (const std::string& file : *files) {
-        if (is_successor_name(file, name) && is_leftover(file, lock)) (void)SharedMemory::remove(file);
+        if (is_successor_name(file, name) && is_leftover(file, lock)) {
+            (void)SharedMemory::remove(file, name);
+        }
     }
 }
 
@@ -388,9 +390,18 @@ Status replaced_meanwhile(const std::string& name) {
 
 }  // namespace
 
-Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, const Geometry& geometry,
+Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, std::size_t size_bytes,
+                                                               HugePages huge_pages,
                                                                const std::string& file) {
-    Result<SharedMemory> memory = SharedMemory::create(file, geometry.size_bytes, from.memory.access());
+    SegmentOptions options = options_for_resize(from.geometry, size_bytes);
+    if (from.memory.huge_page_bytes() != 0) {
+        options.huge_pages = huge_pages;
+        options.huge_page_mount = from.memory.huge_page_folder();
+    }
+    const Result<Geometry> planned = plan_geometry(options, Fit::fewer_process_slots);
+    if (!planned.ok()) return planned.status();
+    Geometry geometry = *planned;
+    Result<SharedMemory> memory = segment_file::make_memory(file, options, from.memory.access(), geometry);
     if (!memory.ok()) return memory.status();
     std::byte* base = memory->bytes().data();
     const Lineage lineage{from.lineage.id, from.lineage.life + 1};
@@ -412,7 +423,7 @@ Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, const
 }
 
 Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::size_t size_bytes,
-                                                ReportResize report, void* context) {
+                                                ReportResize report, void* context, HugePages huge_pages) {
     if (name.size() > name_length_max) {
         return Status(StatusCode::invalid_argument, "a segment that is to be resized has a name of at most " +
                                                         std::to_string(name_length_max) + " characters");
@@ -421,14 +432,6 @@ Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::si
     if (!old.ok()) return old.status();
     Impl& from = old->latest();
     if (Status s = check_resizer(name, from.memory.access().owner); !s.ok()) return s;
-    if (from.memory.huge_page_bytes() != 0) {
-        return Status(StatusCode::invalid_argument,
-                      "segment \"" + name +
-                          "\" lies in huge pages that were set aside, and can't be resized; make a new one");
-    }
-    const Result<Geometry> geometry =
-        plan_geometry(options_for_resize(from.geometry, size_bytes), Fit::fewer_process_slots);
-    if (!geometry.ok()) return geometry.status();
     // Held until the end.
     Result<LockFile> lock = LockFile::open(name);
     if (!lock.ok()) return lock.status();
@@ -441,7 +444,7 @@ Result<Segment::ResizeProgress> Segment::resize(const std::string& name, std::si
 
     const std::uint64_t mark = random_mark();
     const std::string file = segment_file::successor_name(name, mark);
-    Result<std::unique_ptr<Impl>> made = make_successor(from, *geometry, file);  // Z1
+    Result<std::unique_ptr<Impl>> made = make_successor(from, size_bytes, huge_pages, file);  // Z1
     if (!made.ok()) return made.status();
     Impl& to = **made;
     const LocalStamp first_stamp = to.authority.valid() ? to.authority.stamp() : LocalStamp{};

@@ -12,6 +12,7 @@
 #include <boost/interprocess/shared_memory_object.hpp>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -28,6 +29,7 @@ struct SharedMemory::Impl {
     bip::mapped_region region;
     struct stat info {};  // of what has the name
     std::size_t huge_page_bytes = 0;
+    std::string huge_page_folder;
 
     [[nodiscard]] int fd() const { return note.valid() ? note.get() : object.get_mapping_handle().handle; }
 };
@@ -217,6 +219,7 @@ Result<SharedMemory> SharedMemory::create_in_huge_pages(const std::string& name,
     }
     if (fstat(impl->note.get(), &impl->info) != 0) return undo(failure("examine", name, errno));
     impl->huge_page_bytes = mount.page_bytes;
+    impl->huge_page_folder = mount.path;
     return SharedMemory(std::move(impl));
 }
 
@@ -238,6 +241,7 @@ Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) 
         }
         impl->note = std::move(named).value();
         impl->huge_page_bytes = static_cast<std::size_t>(info.st_blksize);
+        impl->huge_page_folder = note->folder();
         return SharedMemory(std::move(impl));
     }
     try {
@@ -261,14 +265,14 @@ Result<SharedMemory> SharedMemory::open(const std::string& name, bool writable) 
     return SharedMemory(std::move(impl));
 }
 
-Status SharedMemory::remove(const std::string& name) {
+Status SharedMemory::remove(const std::string& name, const std::string& part_of) {
     if (Status s = check_name(name); !s.ok()) return s;
     struct stat info {};
     if (const Result<Descriptor> named = open_regular(name, info); named.ok()) {
         const std::optional<HugePageNote> note = read_huge_page_note(named->get());
         // Only who may take the name away as well.
         if (note && (geteuid() == 0 || geteuid() == info.st_uid)) {
-            remove_huge_page_file(name, *note, info.st_uid);
+            remove_huge_page_file(part_of, *note, info.st_uid);
         }
     }
     errno = 0;
@@ -279,10 +283,18 @@ Status SharedMemory::remove(const std::string& name) {
 }
 
 Status SharedMemory::rename(const std::string& from, const std::string& to) {
-    // shm_open() has no rename; its objects are files here.
-    if (::rename((std::string(folder) + from).c_str(), (std::string(folder) + to).c_str()) == 0)
-        return Status();
-    return failure("rename", from, errno);
+    struct stat info {};
+    const Result<Descriptor> named = open_regular(to, info);
+    const bool noted = named.ok() && read_huge_page_note(named->get()).has_value();
+    // shm_open() has no rename; its objects are files here. A note that is replaced would leave its file: it
+    // gets the other name.
+    const std::string from_path = folder + from;
+    const std::string to_path = folder + to;
+    if (renameat2(AT_FDCWD, from_path.c_str(), AT_FDCWD, to_path.c_str(), noted ? RENAME_EXCHANGE : 0) != 0) {
+        return failure("rename", from, errno);
+    }
+    if (noted) (void)remove(from, to);
+    return Status();
 }
 
 Result<std::vector<std::string>> SharedMemory::list(const std::string& prefix) {
@@ -322,11 +334,13 @@ Status SharedMemory::detach(void (*fill)(void* context, std::span<std::byte> fre
     }
     // The region unmaps what is there by then.
     impl_->object = bip::shared_memory_object();
+    impl_->note = Descriptor();
     return Status();
 }
 
 FileAccess SharedMemory::access() const noexcept { return FileAccess::of(impl_->info); }
 std::uint64_t SharedMemory::inode() const noexcept { return impl_->info.st_ino; }
+const std::string& SharedMemory::huge_page_folder() const noexcept { return impl_->huge_page_folder; }
 std::size_t SharedMemory::huge_page_bytes() const noexcept { return impl_->huge_page_bytes; }
 
 Status SharedMemory::lock_exclusive() {

@@ -47,10 +47,13 @@ class SharedMemory {
     // Maps an existing object. Errors: not_found, permission_denied, corrupt (empty).
     static Result<SharedMemory> open(const std::string& name, bool writable);
 
-    // Errors: not_found, permission_denied. Those who have it mapped keep it.
-    static Status remove(const std::string& name);
+    // Errors: not_found, permission_denied. Those who have it mapped keep it. What it notes is removed when
+    // it has this name, or begins with that of which it was `part_of` before.
+    static Status remove(const std::string& name) { return remove(name, name); }
+    static Status remove(const std::string& name, const std::string& part_of);
 
-    // Gives the object `from` the name `to`, in place of what had it. Errors: not_found, permission_denied.
+    // Gives the object `from` the name `to`, in place of what had it, which is removed. Who dies in between
+    // leaves that under the name `from`, a part of `to`. Errors: not_found, permission_denied.
     static Status rename(const std::string& from, const std::string& to);
     // The names of all objects that begin with `prefix`. Error: internal.
     static Result<std::vector<std::string>> list(const std::string& prefix);
@@ -64,6 +67,8 @@ class SharedMemory {
     [[nodiscard]] std::uint64_t inode() const noexcept;
     // Of the huge pages that were set aside for it; 0: ordinary ones.
     [[nodiscard]] std::size_t huge_page_bytes() const noexcept;
+    // The folder of the hugetlbfs where it lies; empty: in ordinary pages.
+    [[nodiscard]] const std::string& huge_page_folder() const noexcept;
     // Those who have it mapped already keep it.
     Status set_mode(mode_t mode);
 

@@ -123,8 +123,19 @@ Status resize_segment(const SegmentCommand& command) {
     note.sa_handler = [](int) { interrupted = 1; };
     sigaction(SIGINT, &note, nullptr);
     sigaction(SIGTERM, &note, nullptr);
+    const Result<SegmentStats> before = inspect_segment(command.name, command.group);
+    if (!before.ok()) return before.status();
     SegmentCommand told = command;
-    const Result<Segment::ResizeProgress> done = Segment::resize(command.name, *size, report_resize, &told);
+    const auto resize = [&](HugePages pages) {
+        return Segment::resize(command.name, *size, report_resize, &told, pages);
+    };
+    // As in create_segment().
+    Result<Segment::ResizeProgress> done = resize(HugePages::on);
+    if (before->huge_page_bytes != 0 && done.status().code() == StatusCode::no_space) {
+        const std::string why = done.status().message();
+        done = resize(HugePages::off);
+        if (done.ok()) fmt::print(stderr, "tiercache: ordinary pages: {}\n", why);
+    }
     if (!command.json && isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
     if (!done.ok()) return done.status();
     if (interrupted != 0) {

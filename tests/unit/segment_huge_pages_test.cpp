@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "shm_cache/huge_page_file.hpp"
 #include "shm_cache/layout.hpp"
@@ -278,6 +279,180 @@ TEST_F(HugePagesTest, WhereItsMountIsNotItSaysSo) {
     EXPECT_NE(status.message().find(folder_), std::string::npos);
     ASSERT_EQ(mount("none", folder_.c_str(), "hugetlbfs", 0, "pagesize=2M"), 0);
     mounted_ = true;
+}
+
+// ---- another size --------------------------------------------------------------------------------
+
+class HugePagesResizeTest : public HugePagesTest {
+ public:
+    static constexpr std::uint64_t items = 50;
+
+    void SetUp() override {
+        HugePagesTest::SetUp();
+        if (IsSkipped() || HasFatalFailure()) return;
+        SegmentOptions any_size = options();
+        any_size.block_bytes = 0;
+        segment_.emplace(Segment::create(name_, any_size).value());
+        for (std::uint64_t i = 0; i < items; ++i) ASSERT_TRUE(segment_->put(oracle_entry(i, 1, 50)).ok());
+    }
+    void TearDown() override {
+        segment_.reset();
+        (void)Segment::remove(name_);
+        HugePagesTest::TearDown();
+    }
+    [[nodiscard]] bool has_all(Segment& segment) const {
+        for (std::uint64_t i = 0; i < items; ++i) {
+            if (!look_up(segment, i).hit) return false;
+        }
+        return true;
+    }
+    [[nodiscard]] std::size_t objects() const {
+        std::size_t count = SharedMemory::list(name_.text() + ".")->size();
+        return std::filesystem::exists("/dev/shm" + name_.text()) ? count + 1 : count;
+    }
+    // Of this process, of files that are gone.
+    [[nodiscard]] bool maps_what_is_gone() const {
+        std::ifstream maps("/proc/self/maps");
+        for (std::string line; std::getline(maps, line);) {
+            if (line.find(folder_) != std::string::npos && line.ends_with("(deleted)")) return true;
+        }
+        return false;
+    }
+
+    // The old note and its file, which a resizer that dies does not remove.
+    struct Kept {
+        std::string note;
+        std::string path;
+    };
+    [[nodiscard]] Kept keep() const {
+        const Kept kept{"/dev/shm" + name_.text(), note_of(name_).path};
+        EXPECT_EQ(link(kept.note.c_str(), (kept.note + "-kept").c_str()), 0);
+        EXPECT_EQ(link(kept.path.c_str(), (kept.path + "-kept").c_str()), 0);
+        return kept;
+    }
+    static void put_back(const Kept& kept, const std::string& note) {
+        EXPECT_EQ(rename((kept.path + "-kept").c_str(), kept.path.c_str()), 0);
+        EXPECT_EQ(rename((kept.note + "-kept").c_str(), note.c_str()), 0);
+    }
+
+    SegmentName name_;
+    std::optional<Segment> segment_;
+};
+
+TEST_F(HugePagesResizeTest, WhatTakesItsPlaceLiesInHugePagesToo) {
+    Signal opened;
+    Signal resized;
+    ChildProcess other([&] {
+        Segment segment = Segment::open(name_).value();
+        opened.send();
+        resized.wait();
+        return has_all(segment) && segment.stats().huge_page_bytes == page_bytes ? 0 : 1;
+    });
+    opened.wait();
+    for (const std::size_t pages : {3U, 1U}) {
+        const std::string before = files().at(0);
+        ASSERT_TRUE(Segment::resize(name_, pages * page_bytes - 1000).ok());
+        EXPECT_TRUE(has_all(*segment_));
+        EXPECT_EQ(segment_->stats().huge_page_bytes, page_bytes);
+        EXPECT_EQ(segment_->stats().size_bytes, pages * page_bytes);
+        EXPECT_TRUE(segment_->still_current());
+        // The old one's file is gone, and its pages are nobody's.
+        ASSERT_EQ(files().size(), 1U);
+        EXPECT_NE(files()[0], before);
+        EXPECT_FALSE(maps_what_is_gone());
+        EXPECT_EQ(objects(), 2U);
+    }
+    resized.send();
+    EXPECT_EQ(other.wait(), 0);
+    ASSERT_TRUE(Segment::remove(name_).ok());
+    EXPECT_TRUE(files().empty());
+    EXPECT_EQ(objects(), 0U);
+}
+
+TEST_F(HugePagesResizeTest, TooFewPagesAreAnErrorOrOrdinaryPages) {
+    const std::size_t bytes = (read_number(pages_folder + "free_hugepages") + 50) * page_bytes;
+    const std::vector<std::string> before = files();
+    const Status refused = Segment::resize(name_, bytes, nullptr, nullptr, HugePages::on).status();
+    EXPECT_EQ(refused.code(), StatusCode::no_space);
+    EXPECT_NE(refused.message().find("nr_hugepages"), std::string::npos);
+    EXPECT_EQ(files(), before);
+    EXPECT_EQ(objects(), 2U);
+    EXPECT_EQ(segment_->stats().huge_page_bytes, page_bytes);
+    ASSERT_TRUE(Segment::resize(name_, bytes).ok());
+    EXPECT_TRUE(has_all(*segment_));
+    EXPECT_EQ(segment_->stats().huge_page_bytes, 0U);
+    EXPECT_EQ(segment_->stats().size_bytes, bytes);
+    EXPECT_TRUE(files().empty());
+    EXPECT_EQ(objects(), 2U);
+    // From there it does not come back by itself.
+    ASSERT_TRUE(Segment::resize(name_, page_bytes).ok());
+    EXPECT_EQ(segment_->stats().huge_page_bytes, 0U);
+}
+
+TEST_F(HugePagesResizeTest, WhatAKilledResizerMadeIsClearedAway) {
+    ChildProcess killed([&] {
+        (void)Segment::resize(name_, 2 * page_bytes, [](void*, const auto&) { return raise(SIGKILL) == 0; });
+        return 0;
+    });
+    EXPECT_EQ(killed.wait(), 128 + SIGKILL);
+    EXPECT_EQ(files().size(), 2U);
+    EXPECT_EQ(objects(), 3U);
+    EXPECT_TRUE(has_all(*segment_));
+    ASSERT_TRUE(Segment::resize(name_, 2 * page_bytes).ok());
+    EXPECT_EQ(files().size(), 1U);
+    EXPECT_EQ(objects(), 2U);
+    EXPECT_TRUE(has_all(*segment_));
+}
+
+// Before the new one's file was noted, or was there at all.
+TEST_F(HugePagesResizeTest, WhatAResizerLeftHalfMadeIsClearedAway) {
+    for (const DiedAt where : {DiedAt::noted, DiedAt::made, DiedAt::noted_again}) {
+        const std::string successor = name_.text() + ".0123456789abcdef";
+        HugePageNote note = plan_huge_page_file(successor, mount_here()).value();
+        write_note(successor, note, 0);
+        if (where != DiedAt::noted) {
+            ASSERT_TRUE(create_huge_page_file(note, page_bytes, {0600}).ok());
+        }
+        if (where == DiedAt::noted_again) write_note(successor, note, 0);
+        ASSERT_TRUE(Segment::resize(name_, 2 * page_bytes).ok());
+        EXPECT_EQ(files().size(), 1U) << static_cast<int>(where);
+        EXPECT_EQ(objects(), 2U);
+        EXPECT_TRUE(has_all(*segment_));
+    }
+}
+
+// It died when the new one had the name, and the old one was not removed yet.
+TEST_F(HugePagesResizeTest, AnOldOneThatWasNotRemovedIsClearedAway) {
+    const Kept kept = keep();
+    ASSERT_TRUE(Segment::resize(name_, 2 * page_bytes).ok());
+    put_back(kept, kept.note + ".0123456789abcdef");
+    EXPECT_EQ(files().size(), 2U);
+    EXPECT_EQ(objects(), 3U);
+    EXPECT_TRUE(has_all(*segment_));
+    ASSERT_TRUE(Segment::resize(name_, page_bytes).ok());
+    EXPECT_EQ(files().size(), 1U);
+    EXPECT_EQ(objects(), 2U);
+    EXPECT_TRUE(has_all(*segment_));
+}
+
+// It died after the old one was closed, and before the new one had the name.
+TEST_F(HugePagesResizeTest, WhoOpensAHalfResizedOneFinishesIt) {
+    const auto closed = SharedMemory::open(name_, true).value();
+    const Kept kept = keep();
+    ASSERT_TRUE(Segment::resize(name_, 2 * page_bytes).ok());
+    char mark[32];
+    std::snprintf(mark, sizeof(mark), ".%016lx",
+                  reinterpret_cast<SegmentHeader*>(closed.bytes().data())->successor.load());
+    ASSERT_EQ(rename(kept.note.c_str(), (kept.note + mark).c_str()), 0);
+    put_back(kept, kept.note);
+    ASSERT_EQ(files().size(), 2U);
+    EXPECT_EQ(Segment::inspect(name_)->size_bytes, 2 * page_bytes);
+    Segment later = Segment::open(name_).value();
+    EXPECT_EQ(later.stats().size_bytes, 2 * page_bytes);
+    EXPECT_TRUE(has_all(later) && has_all(*segment_));
+    EXPECT_EQ(files().size(), 1U);
+    EXPECT_EQ(objects(), 2U);
+    EXPECT_TRUE(later.still_current() && segment_->still_current());
 }
 
 // As MakingAndRemovingRace of segment_file_test.cpp.
