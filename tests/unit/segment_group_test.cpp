@@ -1,10 +1,12 @@
 // A segment that the users of a group share: what each of them may do, and what nobody believes.
+#include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -260,9 +262,42 @@ TEST_F(SegmentOfAGroup, AMemberWhoMakesItIsWaitedFor) {
         return Segment::open_or_create(name, options()).ok() ? 0 : 3;
     });
     EXPECT_EQ(waiter.wait(), 0);
+    go_on.send();  // should the waiter not have come so far
     // Either of them may have been first.
     const int made = maker.wait();
     EXPECT_TRUE(made == 0 || made == 3) << made;
+}
+
+// Between two steps of its maker a file is not the group's yet.
+TEST_F(SegmentOfAGroup, WhatIsNotTheGroupsYetIsWaitedForAMoment) {
+    const SegmentName name;
+    Signal made;
+    Signal tried;
+    ChildProcess maker([&] {
+        if (!become(ada, true)) return 1;
+        const int fd = shm_open((name.text() + ".lock").c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+        if (fd < 0) return 2;
+        made.send();
+        tried.wait();
+        usleep(10'000);
+        LockFile::remove(name);
+        return 0;
+    });
+    made.wait();
+    ChildProcess other([&] {
+        if (!become(ben, true)) return 1;
+        SegmentOptions at_once = options();
+        at_once.making_wait_ms = 0;
+        if (Segment::open_or_create(name, at_once).status().code() != StatusCode::permission_denied) return 2;
+        const auto began = std::chrono::steady_clock::now();
+        tried.send();
+        if (Segment::open_or_create(name, options()).ok()) return 0;
+        // Not for long: it may be somebody's who never will.
+        return std::chrono::steady_clock::now() - began >= std::chrono::milliseconds(100) ? 0 : 3;
+    });
+    EXPECT_EQ(other.wait(), 0);
+    tried.send();
+    EXPECT_EQ(maker.wait(), 0);
 }
 
 TEST_F(SegmentOfAGroup, ThoseWhoTryAtOnceGetTheSame) {
