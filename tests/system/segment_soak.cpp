@@ -1,10 +1,12 @@
-// Processes use one small segment while a controller kills, stops and continues them at random.
+// Processes use one small segment while a controller kills, stops and continues them at random, and has them
+// give the segment another size.
 //
 // Every value says which put it came from (its bytes are a function of key, sequence number and length), so a
 // mixture, another key's value or a damaged one is found at once; keys that one worker alone puts must never
 // go back in time, nor come back after an invalidate(); what a worker has in view stays what it was for as
 // long as it is held. Now and then all workers but one are stopped where they are, for longer than any
-// operation may take: the one must go on all the time. At the end all that the dead held must be recovered.
+// operation may take: the one must go on all the time. At the end all that the dead held must be recovered,
+// and nothing may lie there of resizes that were not ended.
 //
 // The seed is printed: the same seed gives the same commands and delays of the controller, and the same
 // operations of each worker.
@@ -42,6 +44,9 @@ constexpr useconds_t freeze_slice_us = 400'000;
 constexpr std::uint64_t starved_max_ns = 60'000'000'000;
 constexpr std::uint64_t freeze_interval = 250;
 
+// The sizes that a segment gets, in percent of its first one.
+constexpr std::uint64_t resize_percents[] = {100, 75, 150, 200};
+
 struct World {
     const char* name;
     std::size_t size_bytes;
@@ -58,6 +63,8 @@ constexpr World worlds[] = {
 
 // What a worker tells the controller; in anonymous shared memory.
 struct Report {
+    std::atomic<std::uint64_t> resize_to;  // by the controller: the worker's next operation; 0: none
+    std::atomic<std::uint64_t> resizes;
     std::atomic<std::uint64_t> signals;  // by the controller: before each SIGSTOP and after each SIGCONT
     std::atomic<std::uint64_t> operations;
     std::atomic<std::uint64_t> hits;
@@ -91,9 +98,10 @@ void raise_to(std::atomic<std::uint64_t>& most, std::uint64_t value) {
 
 class Worker {
  public:
-    Worker(SharedCache& cache, const World& world, Report& report, std::size_t place, std::uint64_t life,
-           std::uint64_t seed)
+    Worker(SharedCache& cache, const std::string& name, const World& world, Report& report, std::size_t place,
+           std::uint64_t life, std::uint64_t seed)
         : cache_(cache),
+          name_(name),
           world_(world),
           report_(report),
           random_(mix(seed + 1) ^ mix(place + 100) ^ mix(life + 10'000)),
@@ -102,6 +110,9 @@ class Worker {
           sequence_(life << 32) {}
 
     void step() {
+        if (const std::uint64_t size = report_.resize_to.exchange(0, std::memory_order_relaxed); size != 0) {
+            return resize(size);
+        }
         const std::uint64_t signals = report_.signals.load(std::memory_order_acquire);
         const std::uint64_t wall = clock_ns(CLOCK_MONOTONIC);
         const std::uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -129,6 +140,24 @@ class Worker {
         return options;
     }
 
+    // As long as its copying takes: not what an operation is measured by.
+    void resize(std::uint64_t size_bytes) {
+        const auto alive = [](void* context, const Segment::ResizeProgress&) {
+            static_cast<Report*>(context)->operations.fetch_add(1, std::memory_order_relaxed);
+            return true;
+        };
+        const Status status = Segment::resize(name_, size_bytes, alive, &report_).status();
+        require(status.ok() || status.code() == StatusCode::busy, "resize: " + status.to_string());
+        if (status.ok()) report_.resizes.fetch_add(1, std::memory_order_relaxed);
+        report_.operations.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    // What took the segment's place can always be opened here.
+    static bool done(const Status& status) {
+        require(status.code() != StatusCode::unavailable, "a change was refused: " + status.to_string());
+        return status.ok();
+    }
+
     // True when the operation is one that may wait for another process.
     bool operate() {
         const std::uint64_t action = random_() % 100;
@@ -139,9 +168,9 @@ class Worker {
             return false;
         }
         if (action < 50) {
-            (void)cache_.put(name_of(key), value_of(key, ++sequence_, length()), put_options());
+            (void)done(cache_.put(name_of(key), value_of(key, ++sequence_, length()), put_options()));
         } else if (action < 53) {
-            (void)cache_.erase(name_of(key));
+            (void)done(cache_.erase(name_of(key)));
         } else if (action < 60) {
             load(key);
             return true;
@@ -161,11 +190,11 @@ class Worker {
             PutOptions options = put_options();
             options.tags = {tag_};
             options.stamp = cache_.stamp();
-            if (cache_.put(name_of(key), value_of(key, ++sequence_, length()), options).ok()) {
+            if (done(cache_.put(name_of(key), value_of(key, ++sequence_, length()), options))) {
                 last_[i] = sequence_;
             }
         } else if (action == 10) {
-            (void)cache_.invalidate(tag_);
+            require(done(cache_.invalidate(tag_)), "invalidate failed");
             last_.fill(++sequence_);
         } else if (action < 15) {
             look(key, last_[i]);
@@ -203,6 +232,7 @@ class Worker {
     }
 
     SharedCache& cache_;
+    const std::string& name_;
     const World& world_;
     Report& report_;
     std::mt19937_64 random_;
@@ -248,6 +278,7 @@ class Soak {
             for (std::size_t w = 0; w < workers; ++w) check_alive(w);
         }
         finish();
+        check_nothing_is_left();
         check_recovered();
     }
 
@@ -255,6 +286,7 @@ class Soak {
     std::uint64_t stops = 0;
     std::uint64_t commands = 0;
     std::uint64_t freezes = 0;
+    std::uint64_t resizes = 0;
     std::uint64_t operations = 0;
     std::uint64_t hits = 0;
     std::uint64_t slowest_cpu_ns = 0;
@@ -285,7 +317,7 @@ class Soak {
             // Half of the lives attach by name, half use what they inherited.
             std::optional<SharedCache> opened;
             if (lives_[w] % 2 == 0) opened.emplace(SharedCache::open(name_).value());
-            Worker worker(opened ? *opened : cache_, world_, report, w, lives_[w], seed_);
+            Worker worker(opened ? *opened : cache_, name_, world_, report, w, lives_[w], seed_);
             while (!board_->stop.load(std::memory_order_relaxed)) worker.step();
         } catch (const std::exception& e) {
             snprintf(report.wrong.data(), report.wrong.size(), "%s", e.what());
@@ -298,6 +330,8 @@ class Soak {
     void command() {
         const std::size_t w = random_() % workers;
         const std::uint64_t what = random_() % 10;
+        const std::uint64_t resize = random_() % 64;
+        if (resize < std::size(resize_percents)) return start_resize(w, resize_percents[resize]);
         if (what < 3) {
             kill(pids_[w], SIGKILL);
             reap(w);
@@ -308,6 +342,14 @@ class Soak {
         } else if (stopped_[w]) {
             resume(w);
         }
+    }
+
+    // Another one is stopped in what it is changing, and ends it in the segment that was closed meanwhile.
+    void start_resize(std::size_t w, std::uint64_t percent) {
+        const std::size_t late = (w + 1) % workers;
+        if (!stopped_[late]) stop(late);
+        board_->reports[w].resize_to.store(world_.size_bytes * percent / 100, std::memory_order_relaxed);
+        if (stopped_[w]) resume(w);
     }
 
     void stop(std::size_t w) {
@@ -389,10 +431,20 @@ class Soak {
         for (const Report& report : board_->reports) {
             operations += report.operations.load(std::memory_order_relaxed);
             hits += report.hits.load(std::memory_order_relaxed);
+            resizes += report.resizes.load(std::memory_order_relaxed);
             slowest_cpu_ns = std::max(slowest_cpu_ns, report.slowest_cpu_ns.load(std::memory_order_relaxed));
             slowest_wall_ns =
                 std::max(slowest_wall_ns, report.slowest_wall_ns.load(std::memory_order_relaxed));
         }
+    }
+
+    // Who resizes next takes away what resizers left that were killed: the segment and its lock file remain.
+    void check_nothing_is_left() {
+        const Status status = Segment::resize(name_, world_.size_bytes).status();
+        require(status.ok(), "resize when all others were gone: " + status.to_string());
+        const std::vector<std::string> files = SharedMemory::list(name_.text() + ".").value();
+        require(files == std::vector{name_.text() + ".lock"},
+                std::to_string(files.size()) + " files are left beside the segment, not its lock file alone");
     }
 
     // After some trips around the blocks nothing is left of the dead.
@@ -469,15 +521,18 @@ int main(int argc, char** argv) {
             Soak soak(world, seed);
             soak.run(std::max<std::uint64_t>(1, seconds / std::size(worlds)));
             require(soak.hits > 0, "not a single hit");
+            require(soak.resizes > 0, "it was not resized");
             require(soak.slowest_cpu_ns <= bound_ms * 1'000'000,
                     "an operation took " + std::to_string(soak.slowest_cpu_ns / 1'000'000) + " ms");
             slowest_cpu_ns = std::max(slowest_cpu_ns, soak.slowest_cpu_ns);
             slowest_wall_ns = std::max(slowest_wall_ns, soak.slowest_wall_ns);
-            printf("ok %s: %llu operations, %llu hits, %llu kills, %llu stops, %llu freezes (seed %llu)\n",
-                   world.name, static_cast<unsigned long long>(soak.operations),
-                   static_cast<unsigned long long>(soak.hits), static_cast<unsigned long long>(soak.kills),
-                   static_cast<unsigned long long>(soak.stops), static_cast<unsigned long long>(soak.freezes),
-                   static_cast<unsigned long long>(seed));
+            printf(
+                "ok %s: %llu operations, %llu hits, %llu kills, %llu stops, %llu freezes, %llu resizes "
+                "(seed %llu)\n",
+                world.name, static_cast<unsigned long long>(soak.operations),
+                static_cast<unsigned long long>(soak.hits), static_cast<unsigned long long>(soak.kills),
+                static_cast<unsigned long long>(soak.stops), static_cast<unsigned long long>(soak.freezes),
+                static_cast<unsigned long long>(soak.resizes), static_cast<unsigned long long>(seed));
         } catch (const std::exception& e) {
             printf("not ok %s: %s (seed %llu)\n", world.name, e.what(),
                    static_cast<unsigned long long>(seed));
