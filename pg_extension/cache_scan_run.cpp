@@ -119,8 +119,7 @@ void look_up_answer(State& state, int eflags) {
     }
     state.outcome = Outcome::miss;
     EntryView entry;
-    if (l4_cache::peek(state.key, entry) && l4_cache::still_serves(state.key, entry, state.stamp) &&
-        take_rows(state, entry)) {
+    if (l4_cache::peek(state.key, entry) && l4_cache::serves(entry, state.stamp) && take_rows(state, entry)) {
         state.outcome = Outcome::hit;
         state.must_verify = can_be_verified(entry);
         state.stamp = entry.fields.stamp;

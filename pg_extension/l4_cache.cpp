@@ -147,15 +147,18 @@ bool find(const Key& key, EntryView& entry, const Demand& demand) {
 bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock) {
     return find_for(key, entry, snapshot_clock, {});
 }
-bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock) {
-    AcceptInvalidationMessages();
-    if (!is_current(key) || entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
+bool serves(const EntryView& entry, std::uint64_t snapshot_clock) {
+    if (entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
     std::array<Tag, max_entry_tags> tags;
     const Verdict verdict =
         check_for_snapshot(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch, snapshot_clock);
     if (verdict != Verdict::fresh) return false;
     note_hit(entry);
     return true;
+}
+bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock) {
+    AcceptInvalidationMessages();
+    return is_current(key) && serves(entry, snapshot_clock);
 }
 
 std::byte* read_payload_at(const EntryView& entry, std::size_t offset) {

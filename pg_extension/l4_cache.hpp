@@ -43,7 +43,10 @@ struct Demand {
 [[nodiscard]] bool find(const Key& key, EntryView& entry, const Demand& demand);
 // The same for a query under a snapshot whose clock is known.
 [[nodiscard]] bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock);
-// May an entry that peek() found be served, as find() would? Counts a hit, and nothing when it may not.
+// May an entry that peek() found under a key of this moment be served, as find() would? Counts a hit, and
+// nothing when it may not.
+[[nodiscard]] bool serves(const EntryView& entry, std::uint64_t snapshot_clock);
+// The same for a key that was made before.
 [[nodiscard]] bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock);
 
 // As find(), but counts nothing and judges nothing but the bytes.
