@@ -15,6 +15,7 @@ extern "C" {
 #include <executor/executor.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
+#include <utils/plancache.h>
 #include <utils/snapmgr.h>
 }
 
@@ -28,12 +29,15 @@ namespace {
 }
 
 // The plan has its names looked up: that roles changed, or that other functions came, makes no other plan of
-// it.
-[[nodiscard]] bool is_plan_current(const PlanAge& age, std::span<const Tag> tags) noexcept {
+// it. Names that functions look up do: PostgreSQL would keep a plan that has such a function inlined.
+[[nodiscard]] bool is_plan_current(const PlanAge& age, std::span<const Tag> tags) {
     if (age.ddl_pending) return false;
-    return std::all_of(tags.begin(), tags.end(), [&age](Tag tag) {
+    const bool is_current = std::all_of(tags.begin(), tags.end(), [&age](Tag tag) {
         return tag == roles_tag() || tag == definitions_tag() || plan_is_current(age, {&tag, 1});
     });
+    // Else nothing would ever be stored by a session that keeps the plan.
+    if (!is_current) ResetPlanCache();
+    return is_current;
 }
 
 // Of an answer that is old already nobody gets anything, and it would take the place of a newer one.

@@ -385,6 +385,8 @@ void note_type(Walk& walk, Node* node) {
     if (type >= FirstNormalObjectId) {
         walk.findings.calls_user_functions = true;
         walk.types = list_append_unique_oid(walk.types, type);
+        if (get_typtype(type) == TYPTYPE_DOMAIN && has_check_of_users(type))
+            walk.dependencies.add(names_tag());
     }
     if (!OidIsValid(walk.first_unwritable) && text_output(type) == TextUse::refused) {
         walk.first_unwritable = type;
@@ -483,7 +485,7 @@ void check_defined_columns(Walk& walk, const RangeTblFunction* function) {
     List* given = arguments_of(node);
     List* all = NIL;
     if (form->pronargdefaults > 0 && list_length(given) < form->pronargs) {
-        all = expand_function_arguments(copyObject(given), false, exprType(node), row);
+        all = expand_function_arguments(list_copy(given), false, exprType(node), row);
     }
     ReleaseSysCache(row);
     return all;
@@ -518,7 +520,11 @@ bool visit(Node* node, void* context) {
         (void)check_functions_in_node(node, check_function, context);
     }
     if (List* all = arguments_with_defaults(node); all != NIL) {
-        (void)pg::walk_expression(reinterpret_cast<Node*>(all), visit, context);
+        // These once, not those given a second time: calls may be nested deep.
+        if (IsA(node, WindowFunc)) {
+            (void)visit(reinterpret_cast<Node*>(reinterpret_cast<WindowFunc*>(node)->aggfilter), context);
+        }
+        return pg::walk_expression(reinterpret_cast<Node*>(all), visit, context);
     }
     return pg::walk_expression(node, visit, context);
 }

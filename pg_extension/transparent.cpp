@@ -137,27 +137,66 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     }
     PG_END_TRY();
     nested.end();
-    if (!nested.tags().empty()) candidate.reasons.add("it runs queries when it is planned");
+    // A function of the language SQL runs as one even where it reads nothing.
+    const bool reads = std::ranges::any_of(nested.tags(), [](Tag tag) { return tag != names_tag(); });
+    if (reads || nested.untracked() || nested.overflow()) {
+        candidate.reasons.add("it runs queries when it is planned");
+    } else if (!nested.tags().empty()) {
+        candidate.dependencies.add(names_tag());
+    }
     return plan;
 }
 
-#if PG_VERSION_NUM >= 180000
-[[nodiscard]] bool starts_with_pruning(const PlannedStmt* plan) noexcept {
-    ListCell* cell = nullptr;
-    foreach (cell, plan->partPruneInfos) {
-        ListCell* hierarchy = nullptr;
-        foreach (hierarchy, static_cast<const PartitionPruneInfo*>(lfirst(cell))->prune_infos) {
-            ListCell* table = nullptr;
-            foreach (table, static_cast<List*>(lfirst(hierarchy))) {
-                if (static_cast<const PartitionedRelPruneInfo*>(lfirst(table))->initial_pruning_steps !=
-                    NIL) {
-                    return true;
-                }
-            }
+[[nodiscard]] bool prunes_at_start(const PartitionPruneInfo* info) noexcept {
+    if (info == nullptr) return false;
+    ListCell* hierarchy = nullptr;
+    foreach (hierarchy, info->prune_infos) {
+        ListCell* table = nullptr;
+        foreach (table, static_cast<List*>(lfirst(hierarchy))) {
+            const auto* pruned = static_cast<const PartitionedRelPruneInfo*>(lfirst(table));
+            if (pruned->initial_pruning_steps != NIL) return true;
         }
     }
     return false;
 }
+
+// Are partitions chosen before our node, which watches what that runs, is started?
+#if PG_VERSION_NUM >= 180000
+[[nodiscard]] bool prunes_unwatched(const PlannedStmt* plan) noexcept {
+    ListCell* cell = nullptr;
+    foreach (cell, plan->partPruneInfos) {
+        if (prunes_at_start(static_cast<const PartitionPruneInfo*>(lfirst(cell)))) return true;
+    }
+    return false;
+}
+#else
+[[nodiscard]] bool prunes_at_start(const Plan* plan);
+
+[[nodiscard]] bool any_prunes_at_start(const List* plans) {
+    ListCell* cell = nullptr;
+    foreach (cell, plans) {
+        if (prunes_at_start(static_cast<const Plan*>(lfirst(cell)))) return true;
+    }
+    return false;
+}
+
+[[nodiscard]] bool prunes_at_start(const Plan* plan) {
+    if (plan == nullptr) return false;
+    check_stack_depth();
+    bool found = prunes_at_start(plan->lefttree) || prunes_at_start(plan->righttree);
+    if (IsA(plan, Append)) {
+        const auto* append = reinterpret_cast<const Append*>(plan);
+        found = found || prunes_at_start(append->part_prune_info) || any_prunes_at_start(append->appendplans);
+    } else if (IsA(plan, MergeAppend)) {
+        const auto* append = reinterpret_cast<const MergeAppend*>(plan);
+        found = found || prunes_at_start(append->part_prune_info) || any_prunes_at_start(append->mergeplans);
+    } else if (IsA(plan, SubqueryScan)) {
+        found = found || prunes_at_start(reinterpret_cast<const SubqueryScan*>(plan)->subplan);
+    }
+    return found;
+}
+
+[[nodiscard]] bool prunes_unwatched(const PlannedStmt* plan) { return any_prunes_at_start(plan->subplans); }
 #endif
 
 void examine_plan(Candidate& candidate, PlannedStmt* plan) {
@@ -167,12 +206,9 @@ void examine_plan(Candidate& candidate, PlannedStmt* plan) {
     if (plan->parallelModeNeeded && candidate.findings.calls_user_functions) {
         candidate.reasons.add("parallel workers run functions that may read tables");
     }
-#if PG_VERSION_NUM >= 180000
-    // Before any node of the plan starts.
-    if (candidate.findings.calls_user_functions && starts_with_pruning(plan)) {
+    if (candidate.findings.calls_user_functions && prunes_unwatched(plan)) {
         candidate.reasons.add("functions that may read tables say which partitions are read");
     }
-#endif
     if (candidate.dependencies.overflow()) {
         candidate.reasons.add("it depends on more than %d tables, schemas, functions and types",
                               Dependencies::limit);
@@ -319,11 +355,11 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
                   ParamListInfo parameters) {
     const bool explained = query == explained_query;
     explained_query = nullptr;
+    const bool wants_own_plan = std::exchange(wants_child, false);
     if (!is_wanted(query, cursor_options) || (explained && hides_from_explain())) {
         return planner(query, source, cursor_options & ~cursor_option_plain, parameters);
     }
-    const bool once =
-        !std::exchange(wants_child, false) && !explained && runs_at_once(source, cursor_options);
+    const bool once = !wants_own_plan && !explained && runs_at_once(source, cursor_options);
     if (once && bypass_reason() != nullptr) {
         // It will not be able to use the cache when it runs, either.
         pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);

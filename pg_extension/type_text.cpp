@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "pg_extension/query_compat.hpp"
 #include "pg_extension/stable_functions.hpp"
 
 extern "C" {
@@ -111,7 +112,19 @@ bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && 
 TextUse text_output(Oid type) { return text_use(type, Direction::output); }
 TextUse text_input(Oid type) { return text_use(type, Direction::input); }
 
-bool has_mutable_check(Oid domain) {
+namespace {
+
+bool is_of_users(Oid function, void* /*context*/) { return function >= FirstNormalObjectId; }
+
+bool calls_functions_of_users(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (check_functions_in_node(node, is_of_users, context)) return true;
+    return pg::walk_expression(node, calls_functions_of_users, context);
+}
+
+// Is there a CHECK of the domain, or of one that it is made of, for which is(expression)?
+template <class Is>
+[[nodiscard]] bool any_check(Oid domain, Is is) {
     MemoryContext scratch =
         AllocSetContextCreate(CurrentMemoryContext, "tiercache domain", ALLOCSET_SMALL_SIZES);
     // In the context whose end it is told of.
@@ -123,10 +136,19 @@ bool has_mutable_check(Oid domain) {
     foreach (cell, checks->constraints) {
         const auto* check = static_cast<const DomainConstraintState*>(lfirst(cell));
         if (check->constrainttype != DOM_CONSTRAINT_CHECK) continue;
-        found = found || contain_mutable_functions(reinterpret_cast<Node*>(check->check_expr));
+        found = found || is(reinterpret_cast<Node*>(check->check_expr));
     }
     MemoryContextDelete(scratch);
     return found;
+}
+
+}  // namespace
+
+bool has_mutable_check(Oid domain) {
+    return any_check(domain, [](Node* check) { return contain_mutable_functions(check); });
+}
+bool has_check_of_users(Oid domain) {
+    return any_check(domain, [](Node* check) { return calls_functions_of_users(check, nullptr); });
 }
 
 bool has_clock_word(const char* text) noexcept {

@@ -19,6 +19,8 @@ enum class TextUse : unsigned char {
 
 // Has the domain, or one that it is made of, a CHECK that is not only of the value?
 [[nodiscard]] bool has_mutable_check(Oid domain);
+// Does one call a function that is not PostgreSQL's own?
+[[nodiscard]] bool has_check_of_users(Oid domain);
 
 // Does the text hold one of the words (now, today, tomorrow, yesterday) that mean another time at each query?
 [[nodiscard]] bool has_clock_word(const char* text) noexcept;

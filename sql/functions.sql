@@ -250,10 +250,56 @@ SELECT helpers.new_hits() >= 0 AS reset;
 EXECUTE of_map(7);
 SELECT helpers.new_hits();
 DEALLOCATE of_map;
+UPDATE map SET k = 1;
+PREPARE of_map(int) AS SELECT (SELECT count(*) FROM parted WHERE k = mapped($1));
+EXECUTE of_map(7);
+EXECUTE of_map(7);
+UPDATE map SET k = 2;
+EXECUTE of_map(7);
+DEALLOCATE of_map;
 RESET plan_cache_mode;
 RESET tiercache.mode;
 DROP FUNCTION mapped;
 DROP TABLE parted, map;
+
+-- A CHECK calls a function.
+CREATE DOMAIN checked_kind AS int;
+CREATE FUNCTION is_kind(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS 'DECLARE k checked_kind; BEGIN k := $1; RETURN true; END';
+CREATE DOMAIN checked AS int CHECK (is_kind(VALUE));
+SET tiercache.mode = auto;
+SELECT v::checked FROM calls ORDER BY v;
+SELECT v::checked FROM calls ORDER BY v;
+ALTER DOMAIN checked_kind ADD CHECK (VALUE < 2);
+SELECT v::checked FROM calls ORDER BY v;
+DROP DOMAIN checked;
+DROP FUNCTION is_kind;
+DROP DOMAIN checked_kind;
+
+-- One that is called when the query is planned, and reads nothing.
+CREATE FUNCTION start_of(y int) RETURNS date IMMUTABLE LANGUAGE sql AS 'SELECT make_date($1, 1, 1)';
+SELECT helpers.new_hits() >= 0 AS reset;
+SELECT v FROM calls WHERE start_of(2000 + v) > start_of(2001);
+SELECT v FROM calls WHERE start_of(2000 + v) > start_of(2001);
+SELECT helpers.new_hits();
+DROP FUNCTION start_of;
+
+-- Calls with a default each, one in the other.
+SELECT format('SELECT count(%s%s%s) AS deep FROM calls', repeat('jsonb_set(', 40), '''{"a": 1}''::jsonb', repeat(',''{a}'',''1'')', 40)) \gexec
+
+-- A plan that is kept is made again after a change of names, so that its answers are stored again.
+CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 2 * $1; END';
+PREPARE of_sum AS SELECT sum(twice(v)) FROM calls;
+EXECUTE of_sum;
+CREATE TABLE some_name (a int);
+EXECUTE of_sum;
+EXECUTE of_sum;
+SELECT helpers.new_hits() >= 0 AS reset;
+EXECUTE of_sum;
+SELECT helpers.new_hits();
+DEALLOCATE of_sum;
+DROP TABLE some_name;
+DROP FUNCTION twice;
+RESET tiercache.mode;
 
 DROP OWNED BY tc_caller;
 DROP ROLE tc_caller;
