@@ -325,7 +325,7 @@ class HugePagesResizeTest : public HugePagesTest {
         std::string path;
     };
     [[nodiscard]] Kept keep() const {
-        const Kept kept{"/dev/shm" + name_.text(), note_of(name_).path};
+        Kept kept{"/dev/shm" + name_.text(), note_of(name_).path};
         EXPECT_EQ(link(kept.note.c_str(), (kept.note + "-kept").c_str()), 0);
         EXPECT_EQ(link(kept.path.c_str(), (kept.path + "-kept").c_str()), 0);
         return kept;
