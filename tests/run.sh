@@ -6,7 +6,7 @@
 #   CHECK_JOBS=2                stages at a time; 1 for one after the other
 #   FUZZ_SECONDS=60             for each fuzz target
 #   DEMO_ROWS=100000            for the demo's stage
-#   STAGE_MINUTES=30            a stage that takes longer hangs, and is ended
+#   STAGE_MINUTES=30            a stage that takes longer hangs, and is ended; lint, which others keep waiting, has 60
 #   SANITIZE=address|thread|undefined    the unit tests of the instrumented build, and nothing else
 #
 # The last line is `N passed, N failed`: single tests where a stage tells them, else the stage itself.
@@ -69,7 +69,7 @@ report() {
     if ((bad > 0)); then
         { grep -E '^not ok|error:|\[  FAILED  \]' "$log" | head -n 20 && echo ...; tail -n 30 "$log"; } | sed 's/^/    /'
         # 137: it had to be killed after that time, and its group with it.
-        ((status != 124 && status != 137)) || echo "    (ended: more than ${STAGE_MINUTES:-30} minutes, or killed)"
+        ((status != 124 && status != 137)) || echo '    (ended: it took too long, see STAGE_MINUTES, or was killed)'
         printf 'FAILED  %-24s %5d passed %3d failed %5d s   %s\n' "$name" "$good" "$bad" "$seconds" "$log"
     else
         printf 'ok      %-24s %5d passed %14d s\n' "$name" "$good" "$seconds"
@@ -99,9 +99,10 @@ reap() {
 
 # start NAME CMD...
 start() {
-    local name=$1
+    local name=$1 minutes=${STAGE_MINUTES:-30}
     shift
-    timeout -k "${STAGE_GRACE:-60}" "${STAGE_MINUTES:-30}m" "$@" >"$logs/$name.log" 2>&1 </dev/null &
+    if [[ $name == lint ]]; then minutes=${LINT_MINUTES:-60}; fi
+    timeout -k "${STAGE_GRACE:-60}" "${minutes}m" "$@" >"$logs/$name.log" 2>&1 </dev/null &
     running[$!]=$name
     started[$!]=$SECONDS
 }
