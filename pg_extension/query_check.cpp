@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pg_extension/operator_functions.hpp"
+#include "pg_extension/promised_settings.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/relation_check.hpp"
 #include "pg_extension/stable_functions.hpp"
@@ -177,8 +178,25 @@ void check_arguments_written(Walk& walk) {
     }
 }
 
+void check_promise(Walk& walk, Oid function) {
+    List* names = NIL;
+    if (!promised_settings(function, names)) {
+        walk.reasons.add(
+            "function %s is STABLE, and nothing tells what it depends on (see tiercache.depends_on_settings)",
+            format_procedure(function));
+    } else if (names != NIL && walk.settings != SettingsRead::in_key) {
+        walk.reasons.add("function %s depends on settings", format_procedure(function));
+    } else {
+        walk.findings.settings = list_union(walk.findings.settings, names);
+    }
+}
+
 void check_stable_function(Walk& walk, Oid function) {
-    if (function >= FirstNormalObjectId || walk.node == nullptr) {
+    if (function >= FirstNormalObjectId) {
+        check_promise(walk, function);
+        return;
+    }
+    if (walk.node == nullptr) {
         walk.reasons.add("function %s is STABLE, and tiercache cannot tell what it depends on",
                          format_procedure(function));
         return;
@@ -223,6 +241,7 @@ bool check_function(Oid function, void* context) {
     auto& walk = *static_cast<Walk*>(context);
     if (function >= FirstNormalObjectId) {
         walk.findings.calls_user_functions = true;
+        if (func_volatile(function) != PROVOLATILE_STABLE) walk.findings.folds_user_functions = true;
         walk.dependencies.add_function(function);
         if (get_func_prokind(function) == PROKIND_AGGREGATE) check_user_aggregate(walk, function);
     }
@@ -384,6 +403,7 @@ void note_type(Walk& walk, Node* node) {
     // Its input, output and check functions may be somebody's.
     if (type >= FirstNormalObjectId) {
         walk.findings.calls_user_functions = true;
+        walk.findings.folds_user_functions = true;
         walk.types = list_append_unique_oid(walk.types, type);
         if (get_typtype(type) == TYPTYPE_DOMAIN && has_check_of_users(type))
             walk.dependencies.add(names_tag());

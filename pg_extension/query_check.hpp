@@ -33,7 +33,10 @@ namespace query_check {
 struct Findings {
     // Functions and types that are not PostgreSQL's own may read tables: seen in this process only.
     bool calls_user_functions = false;
-    // String nodes: the settings that it reads by current_setting(), and that must be in the key.
+    // Does the planner compute what some of them return? Of a STABLE one it only estimates with that.
+    bool folds_user_functions = false;
+    // String nodes: the settings that it reads, by itself or in a function that says so; they must be in the
+    // key.
     List* settings = nullptr;
 };
 

@@ -68,6 +68,8 @@ bool is_unnoticed(const Plan* plan) {
             const auto* aggregate = reinterpret_cast<const Agg*>(plan);
             return aggregate->aggstrategy == AGG_PLAIN && aggregate->groupingSets == NIL;
         }
+        case T_Material:
+            return is_unnoticed(outerPlan(plan));
         case T_IndexScan: {
             const auto* scan = reinterpret_cast<const IndexScan*>(plan);
             return finds_one_row(scan->indexid, scan->indexqual);

@@ -2,6 +2,8 @@
 
 #include <climits>
 
+#include "pg_extension/promised_settings.hpp"
+
 extern "C" {
 #include <utils/plancache.h>
 }
@@ -23,6 +25,17 @@ int mode = static_cast<int>(Mode::off);
 int verify = static_cast<int>(Verify::off);
 
 namespace {
+
+// Never read: functions carry it, see promised_settings.hpp.
+char* depends_on_settings = nullptr;
+
+bool check_depends_on_settings(char** value, void** /*extra*/, GucSource /*source*/) {
+    List* names = nullptr;
+    if (*value == nullptr || read_setting_names(*value, names)) return true;
+    GUC_check_errdetail(
+        "Name settings of applications or extensions, such as app.tenant, separated by commas; or none.");
+    return false;
+}
 
 const char* show_clock_mode() {
     static char text[8];
@@ -141,6 +154,11 @@ void define() {
     DefineCustomStringVariable("tiercache.default_class", "The class of queries that name none.",
                                "A row of tiercache.classes; warm when there is no such row.", &default_class,
                                "warm", PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "tiercache.depends_on_settings",
+        "Promises of a STABLE function on which settings it depends, besides arguments and queries.",
+        "For ALTER FUNCTION ... SET; queries that call the function can then be cached.",
+        &depends_on_settings, "", PGC_USERSET, GUC_LIST_INPUT, check_depends_on_settings, nullptr, nullptr);
     DefineCustomEnumVariable("tiercache.mode", "Caches the SELECTs of every client.",
                              "off: only what is asked for through the functions of tiercache; auto: each "
                              "SELECT that can be cached and costs tiercache.min_cost.",

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "pg_extension/promised_settings.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/stable_functions.hpp"
@@ -139,6 +140,16 @@ void feed_window_clause(Walk& walk, const WindowClause* w) {
          w->inRangeAsc, w->inRangeNullsFirst, list_length(w->partitionClause), list_length(w->orderClause));
 }
 
+void note_settings(Walk& walk, const FuncExpr* call) {
+    List* names = NIL;
+    if (const char* setting = setting_read_by(reinterpret_cast<const Node*>(call))) {
+        names = list_make1(makeString(pstrdup(setting)));
+    } else if (call->funcid >= FirstNormalObjectId) {
+        (void)promised_settings(call->funcid, names);
+    }
+    walk.settings = list_union(walk.settings, names);
+}
+
 // What nodes say besides their children, for those whose fields tell names, types or structure. False: it is
 // a node of another kind.
 #define TIERCACHE_NODE(type) const auto* n = reinterpret_cast<const type*>(node)
@@ -167,9 +178,7 @@ bool feed_names_and_values(Walk& walk, Node* node) {
             TIERCACHE_NODE(FuncExpr);
             feed(walk, n->funcid, n->funcresulttype, n->funcvariadic, n->funccollid, n->inputcollid,
                  list_length(n->args));
-            if (const char* setting = setting_read_by(node)) {
-                walk.settings = list_append_unique(walk.settings, makeString(pstrdup(setting)));
-            }
+            note_settings(walk, n);
             break;
         }
         case T_OpExpr:
@@ -434,12 +443,13 @@ void feed_planner_settings(Walk& walk) {
 
 }  // namespace
 
-void digest_statement(Query* query, StatementDigest& digest) {
+void digest_statement(Query* query, bool first_rows_fast, StatementDigest& digest) {
     Walk walk;
     walk.used = 0;
     walk.parameters = nullptr;
     walk.settings = NIL;
     feed_planner_settings(walk);
+    feed(walk, first_rows_fast);
     (void)visit(reinterpret_cast<Node*>(query), &walk);
 
     const XXH128_canonical_t hash = hash_of(walk);

@@ -18,10 +18,10 @@ inline constexpr int digest_text_bytes = 32;
 struct StatementDigest {
     char text[digest_text_bytes + 1];  // hexadecimal
     Bitmapset* parameters;             // the numbers of those that the query refers to
-    List* settings;                    // String nodes: the names of those that it reads by current_setting()
+    List* settings;  // String nodes: the names of those that it reads, see query_check::Findings
 };
 
-// May raise an error (out of memory).
-void digest_statement(Query* query, StatementDigest& digest);
+// `first_rows_fast`: it is planned as a cursor's. May raise an error (out of memory).
+void digest_statement(Query* query, bool first_rows_fast, StatementDigest& digest);
 
 }  // namespace tiercache

@@ -122,6 +122,21 @@ void skip_space(std::string_view& text) noexcept {
     return take(text, "as");
 }
 
+[[nodiscard]] bool is_declare(std::string_view text) noexcept {
+    skip_space(text);
+    return take(text, "declare");
+}
+
+[[nodiscard]] bool take_declare(std::string_view& text) noexcept {
+    if (!take(text, "declare")) return true;
+    if (!take_identifier(text)) return false;
+    while (take(text, "binary") || take(text, "asensitive") || take(text, "insensitive") ||
+           take(text, "no") || take(text, "scroll") || take(text, "cursor") || take(text, "with") ||
+           take(text, "without") || take(text, "hold")) {
+    }
+    return take(text, "for");
+}
+
 }  // namespace
 
 bool statement_text(const Query* query, const char* source, bool explained, std::string_view& text) noexcept {
@@ -136,13 +151,13 @@ bool statement_text(const Query* query, const char* source, bool explained, std:
     } else {
         trim_end(text);
         // A query inside another command has no place of its own: it starts at 0 and ends nowhere.
-        if (explained && text.ends_with(';')) text.remove_suffix(1);
+        if ((explained || is_declare(text)) && text.ends_with(';')) text.remove_suffix(1);
         trim_end(text);
         if (text.find(';') != std::string_view::npos) return false;
     }
     skip_space(text);
     if (explained && !take_explain(text)) return false;
-    return take_prepare(text) && begins_select(text);
+    return take_declare(text) && take_prepare(text) && begins_select(text);
 }
 
 }  // namespace tiercache

@@ -53,9 +53,12 @@ struct Candidate {
     bool is_ordered;
 };
 
-// Scrollable cursors and those that outlive their transaction read on in ways of their own; a plan for the
-// first rows (of a cursor that WHERE CURRENT OF may name, too) must keep its shape.
-constexpr int refused_options = CURSOR_OPT_SCROLL | CURSOR_OPT_HOLD | CURSOR_OPT_FAST_PLAN;
+constexpr int options_of_cursors = CURSOR_OPT_SCROLL | CURSOR_OPT_HOLD | CURSOR_OPT_FAST_PLAN;
+
+// WHERE CURRENT OF looks for the scan of a table in the plan of a cursor. It never looks below these.
+[[nodiscard]] bool hides_its_scans(const Query* query) noexcept {
+    return query->hasAggs || query->hasWindowFuncs || query->groupingSets != NIL;
+}
 
 // Does it read anything? PL/pgSQL's expressions do not, and their plans are taken apart.
 [[nodiscard]] bool reads_something(const Query* query) noexcept {
@@ -91,8 +94,8 @@ void check_columns(Candidate& candidate, const Query* query) {
 }
 
 void examine(Candidate& candidate, Query* query, const char* source, int cursor_options, bool explained) {
-    if ((cursor_options & refused_options) != 0) {
-        candidate.reasons.add("it is a cursor's query");
+    if ((cursor_options & options_of_cursors) != 0 && !hides_its_scans(query)) {
+        candidate.reasons.add("it is a cursor's query, and WHERE CURRENT OF may name its rows");
         return;
     }
     if (query->hasModifyingCTE || query->rowMarks != NIL) {
@@ -112,7 +115,9 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     candidate.dependencies.add(definitions_tag());
     candidate.dependencies.add_query(query);
     candidate.is_ordered = query->sortClause != NIL;
-    if (!candidate.has_digest) digest_statement(query, candidate.digest);
+    if (!candidate.has_digest) {
+        digest_statement(query, (cursor_options & CURSOR_OPT_FAST_PLAN) != 0, candidate.digest);
+    }
     // The key is made of what the digest found.
     if (list_difference(candidate.findings.settings, candidate.digest.settings) != NIL) {
         candidate.reasons.add("it reads a setting in a way that the key does not tell");
@@ -122,7 +127,7 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
 // Whatever reads tables while the query is planned is computed under another snapshot than its rows.
 [[nodiscard]] PlannedStmt* plan_watched(Candidate& candidate, Planner planner, Query* query,
                                         const char* source, int cursor_options, ParamListInfo parameters) {
-    if (candidate.reasons.any() || !candidate.findings.calls_user_functions) {
+    if (candidate.reasons.any() || !candidate.findings.folds_user_functions) {
         return planner(query, source, cursor_options, parameters);
     }
     Dependencies nested;
@@ -282,7 +287,7 @@ bool wants_child = false;
 // A client's own statement, which runs as soon as it is planned; most are then forgotten. A named one without
 // parameters keeps its plan.
 [[nodiscard]] bool runs_at_once(const char* source, int cursor_options) noexcept {
-    return source != nullptr && source == debug_query_string && (cursor_options & refused_options) == 0;
+    return source != nullptr && source == debug_query_string && (cursor_options & options_of_cursors) == 0;
 }
 
 // EXCEPT and INTERSECT are planned with one column more.
@@ -316,7 +321,7 @@ bool wants_child = false;
         !statement_text(query, source, false, candidate.text)) {
         return nullptr;
     }
-    digest_statement(query, candidate.digest);
+    digest_statement(query, false, candidate.digest);
     candidate.has_digest = true;
     cache_scan::Facts facts{};
     facts.plan_age = candidate.age;

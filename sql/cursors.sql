@@ -1,0 +1,115 @@
+-- Cursors in transparent mode: those that WHERE CURRENT OF can't name the rows of.
+CREATE TABLE cursors_rows AS SELECT g AS id, g % 10 AS kind, 'row ' || g AS name FROM generate_series(1, 1000) g;
+CREATE UNIQUE INDEX ON cursors_rows (id);
+ANALYZE cursors_rows;
+SET tiercache.mode = auto;
+SELECT helpers.new_hits() >= 0;
+-- Filled by one, served to the next, whatever its name; read in parts and both ways.
+BEGIN;
+DECLARE c CURSOR FOR SELECT kind, count(*), min(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH 3 FROM c;
+FETCH BACKWARD 2 FROM c;
+FETCH ALL FROM c;
+FETCH BACKWARD 1 FROM c;
+DECLARE d BINARY CURSOR FOR SELECT kind, count(*), min(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+DECLARE e SCROLL CURSOR FOR SELECT kind, count(*), min(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH LAST FROM e;
+FETCH PRIOR FROM e;
+FETCH ABSOLUTE 3 FROM e;
+FETCH RELATIVE -2 FROM e;
+FETCH FIRST FROM e;
+MOVE FORWARD 4 IN e;
+FETCH NEXT FROM e;
+FETCH ALL FROM e;
+FETCH BACKWARD ALL FROM e;
+COMMIT;
+SELECT helpers.new_hits();
+-- Without SCROLL as PostgreSQL has it: an aggregate is not read backwards, be it a hit or not.
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*) FROM cursors_rows;
+FETCH 2 FROM c;
+SAVEPOINT s;
+FETCH BACKWARD 1 FROM c;
+ROLLBACK TO s;
+DECLARE d CURSOR FOR SELECT count(*) FROM cursors_rows;
+FETCH 2 FROM d;
+FETCH BACKWARD 1 FROM d;
+ROLLBACK;
+SELECT helpers.new_hits();
+-- Beyond the transaction: from where it was left, and back.
+BEGIN;
+DECLARE h NO SCROLL CURSOR WITH HOLD FOR SELECT kind, sum(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH 2 FROM h;
+DECLARE i SCROLL CURSOR WITH HOLD FOR SELECT kind, sum(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH 2 FROM i;
+UPDATE cursors_rows SET id = id + 1000 WHERE id = 1;
+COMMIT;
+FETCH 2 FROM h;
+FETCH ALL FROM i;
+FETCH ABSOLUTE 2 FROM i;
+CLOSE ALL;
+-- The update counts from its commit on.
+BEGIN;
+DECLARE h CURSOR WITH HOLD FOR SELECT kind, sum(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+COMMIT;
+FETCH 2 FROM h;
+CLOSE h;
+-- Own writes; an older cursor does not see them, and stores nothing of them.
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*), max(name) FROM cursors_rows;
+INSERT INTO cursors_rows VALUES (5000, 5, 'z');
+DECLARE d CURSOR FOR SELECT count(*), max(name) FROM cursors_rows;
+FETCH c;
+FETCH d;
+FETCH c;
+FETCH d;
+ROLLBACK;
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*), max(name) FROM cursors_rows;
+FETCH c;
+COMMIT;
+-- WHERE CURRENT OF.
+BEGIN;
+DECLARE c CURSOR FOR SELECT max(id) FROM cursors_rows;
+FETCH c;
+SAVEPOINT s;
+UPDATE cursors_rows SET name = 'x' WHERE CURRENT OF c;
+ROLLBACK TO s;
+DECLARE u CURSOR FOR SELECT id FROM cursors_rows;
+FETCH u;
+UPDATE cursors_rows SET name = 'x' WHERE CURRENT OF u;
+ROLLBACK;
+-- PL/pgSQL: bound and unbound cursors with parameters.
+CREATE FUNCTION kinds_from(int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR (least int) FOR SELECT kind, count(*) AS n FROM cursors_rows WHERE kind >= least GROUP BY kind ORDER BY kind;
+    d refcursor;
+    n bigint;
+    told text := '';
+BEGIN
+    FOR r IN c($1) LOOP told := told || r.kind || ':' || r.n || ' '; END LOOP;
+    OPEN d SCROLL FOR SELECT sum(id) FROM cursors_rows WHERE kind = $1;
+    FETCH d INTO n;
+    CLOSE d;
+    RETURN told || n;
+END $$;
+SELECT helpers.new_hits() IS NOT NULL;
+SELECT kinds_from(7), kinds_from(7), kinds_from(8), kinds_from(7);
+SELECT helpers.new_hits();
+-- EXPLAIN.
+EXPLAIN (COSTS off) DECLARE c CURSOR FOR SELECT count(*) FROM cursors_rows;
+EXPLAIN (COSTS off) DECLARE c CURSOR FOR SELECT id FROM cursors_rows;
+-- Each hit compared with the query's own answer.
+SET tiercache.verify = error;
+BEGIN;
+DECLARE c SCROLL CURSOR FOR SELECT kind, count(*), min(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH LAST FROM c;
+FETCH BACKWARD 2 FROM c;
+DECLARE d SCROLL CURSOR FOR SELECT kind, count(*), min(id) FROM cursors_rows GROUP BY kind ORDER BY kind;
+FETCH 1 FROM d;
+FETCH LAST FROM d;
+COMMIT;
+RESET tiercache.verify;
+RESET tiercache.mode;
+DROP FUNCTION kinds_from;
+DROP TABLE cursors_rows;
