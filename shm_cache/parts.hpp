@@ -2,6 +2,7 @@
 //
 //   P1  the parts, each an item of its own under a key that no user's item can be mistaken for
 //   P2  the head, an item under the value's key: its tags and fields, and in place of the value a PartsNote
+//   P3  before P2, and again after it: those parts that reclamation has dropped meanwhile
 //
 // The head is published last, as any item. Whoever finds it reads the parts one by one, each proven by its
 // block's generation as any item is; one that is missing makes the whole a miss. The nonce belongs to one put

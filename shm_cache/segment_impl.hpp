@@ -99,6 +99,13 @@ struct Segment::Impl {
     // segment_parts.cpp. Counts no hits. `torn` when the value was replaced or dropped meanwhile.
     ReadResult read_parts(const PartsNote& note, std::span<std::byte> to) noexcept;
     bool read_part(const PartKey& key, std::span<std::byte> to) noexcept;
+    [[nodiscard]] bool has_part(const PartKey& key) noexcept;
+    struct FoundPart {
+        Word* word = nullptr;
+        std::uint64_t seen = 0;
+    };
+    template <class Take>
+    FoundPart find_part(const PartKey& key, const Take& take) noexcept;
     // Counts a miss and says what its caller is told; `unavailable` when the segment is closed.
     StatusCode missed(ReadResult result) noexcept;
     ReadResult copy_entry(const Slot& slot, CopyTarget target, std::span<std::byte>& entry) noexcept;
@@ -124,6 +131,16 @@ struct Segment::Impl {
                       const Copied* copied = nullptr, bool copied_part = false) noexcept;
     Status store_parts(const KeyHash& hash, const ItemContent& content,
                        const Copied* copied = nullptr) noexcept;
+    // A value on its way into parts.
+    struct PartsPut {
+        const PartsNote& note;
+        const ItemContent& whole;
+        Stream stream;
+        bool is_copy;
+    };
+    Status store_part(const PartsPut& put, const PartKey& key) noexcept;
+    Status store_all_parts(const PartsPut& put) noexcept;
+    Status store_missing_parts(const PartsPut& put, std::size_t& missing) noexcept;
     // A put of so many units: for the sampler, and what it has to say.
     void learn(const KeyHash& hash, std::uint64_t units) noexcept;
     // Where a new item of this key belongs.

@@ -7,8 +7,36 @@ namespace {
 
 // Of all blocks: a longer value goes past the small queue, where its own last parts would evict the first.
 constexpr std::uint64_t past_small_queue = 32;
+// Times that a put looks for parts of its own that were dropped since the head was there.
+constexpr int repairs_max = 3;
 
 }  // namespace
+
+// The part's slot, of which `take` has taken what it wants.
+template <class Take>
+Segment::Impl::FoundPart Segment::Impl::find_part(const PartKey& key, const Take& take) noexcept {
+    const KeyHash hash = hash_key(key.bytes());
+    const Wanted wanted{place_hash(hash), key.bytes()};
+    const Index::Candidates candidates = index.candidates(wanted.place_hash);
+    for (int tries = 0; tries <= torn_retries; ++tries) {
+        ReadResult result = ReadResult::other;
+        for (std::size_t i = 0; i < Index::Candidates::count && result == ReadResult::other; ++i) {
+            // Acquire: pairs with publish(); the item's words come after it.
+            const std::uint64_t seen = candidates[i].load(std::memory_order_acquire);
+            const Slot slot = Slot::unpack(seen);
+            if (slot.tag != slot_tag(hash)) continue;
+            result = read_item(slot, &wanted, take);
+            // Copied forward since it was loaded, and its old place recycled: it is not gone. Acquire:
+            // whoever saw that place recycled sees the slot after the move.
+            if (result == ReadResult::other && candidates[i].load(std::memory_order_acquire) != seen) {
+                result = ReadResult::torn;
+            }
+            if (result == ReadResult::whole) return {&candidates[i], seen};
+        }
+        if (result != ReadResult::torn) return {};
+    }
+    return {};
+}
 
 Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& content,
                                   const Copied* copied) noexcept {
@@ -27,23 +55,54 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
     if (reclaimer.policy().copy_forward && content.stored.size() > room / past_small_queue) {
         stream.queue = Queue::main;
     }
-    PartKey key = PartKey::first_of(note);
+    const PartsPut put{note, content, stream, copied != nullptr};
+    if (Status s = store_all_parts(put); !s.ok()) return s;
+    std::size_t missing = 0;
+    if (Status s = store_missing_parts(put, missing); !s.ok()) return s;
+    if (Status s = store_item(hash, head, head.header(), stream, copied); !s.ok()) return s;
+    missing = 1;
+    for (int round = 0; round < repairs_max && missing > 0; ++round) {
+        if (Status s = store_missing_parts(put, missing); !s.ok()) return s;
+    }
+    return Status();
+}
+
+Status Segment::Impl::store_part(const PartsPut& put, const PartKey& key) noexcept {
+    const std::size_t size = part_bytes(geometry);
+    const std::span<const std::byte> value = put.whole.stored;
+    const std::size_t at = size * static_cast<std::size_t>(key.number);
     ItemContent part;
     part.key = key.bytes();
     part.kind = item_part;
-    part.fields.data_class = content.fields.data_class;
-    part.fields.lifetime.received_at_ns = content.fields.lifetime.received_at_ns;
-    part.fields.lifetime.hard_ttl_ms = content.fields.lifetime.hard_ttl_ms;
+    part.fields.data_class = put.whole.fields.data_class;
+    part.fields.lifetime.received_at_ns = put.whole.fields.lifetime.received_at_ns;
+    part.fields.lifetime.hard_ttl_ms = put.whole.fields.lifetime.hard_ttl_ms;
+    part.stored = value.subspan(at, std::min(size, value.size() - at));
+    part.raw_length = static_cast<std::uint32_t>(part.stored.size());
+    return store_item(hash_key(part.key), part, part.header(), put.stream, nullptr, put.is_copy);
+}
+
+Status Segment::Impl::store_all_parts(const PartsPut& put) noexcept {
+    PartKey key = PartKey::first_of(put.note);
     const std::size_t size = part_bytes(geometry);
-    for (std::size_t at = 0; at < content.stored.size(); at += size, ++key.number) {
-        part.stored = content.stored.subspan(at, std::min(size, content.stored.size() - at));
-        part.raw_length = static_cast<std::uint32_t>(part.stored.size());
-        if (Status s =
-                store_item(hash_key(key.bytes()), part, part.header(), stream, nullptr, copied != nullptr);
-            !s.ok())
-            return s;
+    for (std::size_t at = 0; at < put.whole.stored.size(); at += size, ++key.number) {
+        if (Status s = store_part(put, key); !s.ok()) return s;
     }
-    return store_item(hash, head, head.header(), stream, copied);
+    return Status();
+}
+
+// Reclamation takes a part without a head for what a dead writer left. Where there is little room, it comes
+// around to a value's first parts before its head is there.
+Status Segment::Impl::store_missing_parts(const PartsPut& put, std::size_t& missing) noexcept {
+    missing = 0;
+    PartKey key = PartKey::first_of(put.note);
+    const std::size_t size = part_bytes(geometry);
+    for (std::size_t at = 0; at < put.whole.stored.size(); at += size, ++key.number) {
+        if (has_part(key)) continue;
+        ++missing;
+        if (Status s = store_part(put, key); !s.ok()) return s;
+    }
+    return Status();
 }
 
 ReadResult Segment::Impl::read_parts(const PartsNote& note, std::span<std::byte> to) noexcept {
@@ -63,9 +122,6 @@ ReadResult Segment::Impl::read_parts(const PartsNote& note, std::span<std::byte>
 
 // Used once is used: a part is kept once more for each time around in which its value was read.
 bool Segment::Impl::read_part(const PartKey& key, std::span<std::byte> to) noexcept {
-    const KeyHash hash = hash_key(key.bytes());
-    const Wanted wanted{place_hash(hash), key.bytes()};
-    const Index::Candidates candidates = index.candidates(wanted.place_hash);
     const auto take = [to](const Word* item, const ItemWords& words) noexcept {
         if ((words.header().flags & item_part) == 0 || words.stored_length() != to.size()) {
             return ReadResult::other;
@@ -73,26 +129,17 @@ bool Segment::Impl::read_part(const PartKey& key, std::span<std::byte> to) noexc
         read_bytes(item, words.value_at(), to.data(), to.size());
         return ReadResult::whole;
     };
-    for (int tries = 0; tries <= torn_retries; ++tries) {
-        ReadResult result = ReadResult::other;
-        for (std::size_t i = 0; i < Index::Candidates::count && result == ReadResult::other; ++i) {
-            // Acquire: pairs with publish(); the item's words come after it.
-            const std::uint64_t seen = candidates[i].load(std::memory_order_acquire);
-            const Slot slot = Slot::unpack(seen);
-            if (slot.tag != slot_tag(hash)) continue;
-            result = read_item(slot, &wanted, take);
-            // Copied forward since it was loaded, and its old place recycled: it is not gone. Acquire:
-            // whoever saw that place recycled sees the slot after the move.
-            if (result == ReadResult::other && candidates[i].load(std::memory_order_acquire) != seen) {
-                result = ReadResult::torn;
-            }
-            if (result != ReadResult::whole) continue;
-            if (slot.frequency == 0) Index::raise_frequency(candidates[i], seen);
-            return true;
-        }
-        if (result != ReadResult::torn) return false;
-    }
-    return false;
+    const auto [word, seen] = find_part(key, take);
+    if (word == nullptr) return false;
+    if (Slot::unpack(seen).frequency == 0) Index::raise_frequency(*word, seen);
+    return true;
+}
+
+bool Segment::Impl::has_part(const PartKey& key) noexcept {
+    const auto is_part = [](const Word* /*item*/, const ItemWords& words) noexcept {
+        return (words.header().flags & item_part) != 0 ? ReadResult::whole : ReadResult::other;
+    };
+    return find_part(key, is_part).word != nullptr;
 }
 
 }  // namespace tiercache
