@@ -24,7 +24,7 @@ namespace tiercache::cache_scan {
 namespace {
 
 [[nodiscard]] std::uint32_t cost_of(const State& state) noexcept {
-    const std::uint64_t us = state.facts->plan_us + (monotonic_ns() - state.started_ns) / 1000;
+    const std::uint64_t us = state.facts->plan_us + (monotonic_ns() - state.first_ns) / 1000;
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(us, UINT32_MAX));
 }
 

@@ -12,6 +12,7 @@
 extern "C" {
 #include <executor/executor.h>
 #include <nodes/extensible.h>
+#include <tcop/pquery.h>
 }
 
 namespace tiercache::cache_scan {
@@ -26,6 +27,33 @@ constexpr std::uint64_t rows_ahead_max = 64;
 // Is its plan, or what came of it, going to be shown?
 [[nodiscard]] bool is_explained(const State& state, int eflags) noexcept {
     return (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || executor_of(state)->es_instrument != 0;
+}
+
+// Cursors, loops of PL/pgSQL and named portals: their client may run other statements between two rows.
+[[nodiscard]] bool can_stay_open() noexcept {
+    // EXECUTE has a portal with a name, too, but not one that others see.
+    return ActivePortal != nullptr && ActivePortal->visible && ActivePortal->name[0] != '\0';
+}
+
+void keep_tags(State& state, const EntryView& entry) {
+    if (!state.stays_open) return;
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    auto* kept = static_cast<Tag*>(palloc(sizeof(Tag) * (tags.size() + 1)));
+    std::copy(tags.begin(), tags.end(), kept);
+    state.hit_tags = {kept, tags.size()};
+}
+
+// Nothing has begun to compute an answer yet that is asked for later than its portal was opened: PostgreSQL
+// would take settings, role and functions of that moment.
+[[nodiscard]] bool still_answers(const State& state) {
+    return l4_cache::is_current(state.key) && equal(settings_now(*state.facts), state.settings) &&
+           bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
+}
+
+void leave_answer(State& state) noexcept {
+    state.serves_rows = state.rows_are_whole = state.must_verify = false;
+    state.rows.count = 0;
 }
 
 void bypass(State& state, const char* reason) {
@@ -75,6 +103,7 @@ void bypass(State& state, const char* reason) {
     state.outcome = Outcome::hit;
     state.must_verify = can_be_verified(entry);
     state.stamp = entry.fields.stamp;
+    keep_tags(state, entry);
     return true;
 }
 
@@ -159,9 +188,10 @@ void start_filling(State& state) {
     tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
     state.nested = new (palloc(sizeof(Dependencies))) Dependencies();
-    state.settings = settings_now(*state.facts);
+    state.nested->allow_settings(state.facts->settings);
     state.is_filling = state.copy.complete;
-    if (state.is_filling) state.flight = sharing::lead(state.key.hash);
+    // Nobody waits for somebody's next FETCH.
+    if (state.is_filling && !state.stays_open) state.flight = sharing::lead(state.key.hash);
     if (!state.is_filling) pg_atomic_fetch_add_u64(&shared::state().counters.fills_unpublished, 1);
 }
 
@@ -191,6 +221,8 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     state.facts = facts_of(plan);
     const bool is_childless = outerPlan(plan) == nullptr;
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
+    state.stays_open = runs && !is_childless && can_stay_open();
+    if (state.facts->settings != NIL) state.settings = settings_now(*state.facts);
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -198,7 +230,8 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
     }
     const bool is_hit = state.outcome == Outcome::hit;
     if (runs && !is_childless && state.outcome == Outcome::miss) start_filling(state);
-    if (!is_childless && (!is_hit || state.must_verify || is_explained(state, eflags))) {
+    // That an open portal uses tables is seen by TRUNCATE, for one.
+    if (!is_childless && (!is_hit || state.must_verify || state.stays_open || is_explained(state, eflags))) {
         outerPlanState(node) = start_child(state, eflags);
     }
     if (!runs) return;
@@ -239,11 +272,15 @@ void keep_row(State& state, TupleTableSlot* slot) {
 }
 
 // The client of a portal may set one between two of its calls, and set it back before the last.
-[[nodiscard]] bool settings_changed(const State& state) {
+[[nodiscard]] bool settings_changed(State& state) {
+    if (!state.is_filling) return false;
     const bool call_begins = executor_of(state)->es_processed == 0;
-    return state.is_filling &&
-           ((call_begins && !l4_cache::is_current(state.key)) ||
-            (state.facts->settings != NIL && !equal(settings_now(*state.facts), state.settings)));
+    if (call_begins && !l4_cache::is_current(state.key)) return true;
+    if (state.facts->settings == NIL) return false;
+    MemoryContext caller = MemoryContextSwitchTo(state.row_context);
+    const bool changed = !equal(settings_now(*state.facts), state.settings);
+    MemoryContextSwitchTo(caller);
+    return changed;
 }
 
 // The child's next row, which the copy gets too.
@@ -296,6 +333,8 @@ TupleTableSlot* next(CustomScanState* node) {
     State& state = state_of(node);
     if (!state.has_started) {
         state.has_started = true;
+        state.first_ns = monotonic_ns();
+        if (state.stays_open && state.outcome == Outcome::hit && !still_answers(state)) leave_answer(state);
 #ifdef TIERCACHE_PAUSE_POINTS
         if (settings::repeat && state.is_filling && goes_forward(state)) repeat(state);
 #endif

@@ -31,6 +31,11 @@ struct State {
     l4_cache::Key key;
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
     std::uint64_t started_ns;  // of a miss, on the monotonic clock
+    std::uint64_t first_ns;    // of its first row: the client of a cursor may take its time
+
+    // Of a portal that other statements may come between: the tags of the entry that was hit.
+    bool stays_open;
+    std::span<const Tag> hit_tags;
 
     QueryDesc* late_query;  // of a node without a plan below it whose entry went away
 
@@ -49,7 +54,7 @@ struct State {
     sharing::Flight* flight;  // of those who wait for it
     bool must_verify;         // a hit that has still to be compared
     tuple_payload::Copy copy;
-    List* settings;  // when the copy was begun
+    List* settings;  // when the copy was begun, or the portal that stays open
     MemoryContext row_context;
     Dependencies* nested;  // of queries that functions run, of a copy
 };

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pg_extension/foreign_tables.hpp"
+#include "pg_extension/nested_settings.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/relation_check.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -184,6 +185,7 @@ void Dependencies::add_items(List* invalidation_items) noexcept {
     ListCell* cell = nullptr;
     foreach (cell, invalidation_items) {
         const auto* item = static_cast<const PlanInvalItem*>(lfirst(cell));
+        if (nested_settings::is_note(item)) continue;
         add(catalog_tag(item->cacheId, item->hashValue));
     }
 }
@@ -240,8 +242,20 @@ void Dependencies::add_nested_plan(PlannedStmt* plan) {
         relation_check::check_entry(static_cast<RangeTblEntry*>(lfirst(cell)), reasons);
     }
     if (reasons.any()) untracked_ = true;
+    foreach (cell, plan->invalItems) {
+        const auto* item = static_cast<const PlanInvalItem*>(lfirst(cell));
+        if (!nested_settings::is_note(item)) continue;
+        if (!list_member_int(settings_, nested_settings::number_in(item))) untracked_ = true;
+    }
     add(names_tag());
     add_plan(plan);
+}
+
+void Dependencies::allow_settings(const List* names) {
+    ListCell* cell = nullptr;
+    foreach (cell, names) {
+        settings_ = lappend_int(settings_, nested_settings::number_of(strVal(lfirst(cell))));
+    }
 }
 
 void Dependencies::begin() noexcept {

@@ -48,12 +48,16 @@ class Dependencies {
     // Of a query that a function runs: it may read what no tag follows, and its names were looked up
     // somewhere.
     void add_nested_plan(PlannedStmt* plan);
+    // The settings whose values the result's key tells: nested plans that read others make it untracked.
+    // String nodes.
+    void allow_settings(const List* names);
     // The plan of the very query, which is no nested one.
     void set_own_plan(const PlannedStmt* plan) noexcept { own_plan_ = plan; }
     [[nodiscard]] bool is_own(const PlannedStmt* plan) const noexcept { return plan == own_plan_; }
 
     [[nodiscard]] bool overflow() const noexcept { return overflow_; }
-    // Was something read whose changes nobody is told of (a temporary or foreign table, a catalog)?
+    // Was something read whose changes nobody is told of (a temporary or foreign table, a catalog, a
+    // setting)?
     [[nodiscard]] bool untracked() const noexcept { return untracked_; }
     // How long the result may be used at most; ttl_never_ms: as long as you like.
     [[nodiscard]] std::uint32_t ttl_ms() const noexcept { return ttl_ms_; }
@@ -85,6 +89,7 @@ class Dependencies {
     bool temporary_ = false;
     std::uint32_t ttl_ms_ = ttl_never_ms;
     List* relations_ = nullptr;
+    List* settings_ = nullptr;  // numbers
     const PlannedStmt* own_plan_ = nullptr;
     MemoryContext context_ = nullptr;
     Dependencies* outer_ = nullptr;

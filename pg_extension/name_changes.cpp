@@ -1,5 +1,6 @@
 #include "pg_extension/name_changes.hpp"
 
+#include <algorithm>
 #include <span>
 
 extern "C" {
@@ -24,7 +25,6 @@ namespace {
 
 // What was looked at and is nobody else's business.
 struct Private {
-    List* relations = NIL;
     List* types = NIL;  // hash values
 };
 
@@ -96,16 +96,32 @@ void add_row_type(Private& own, Oid type) {
     return !found || is_written || list_member_oid(redefined, relation) || has_columns_written_here(relation);
 }
 
-[[nodiscard]] bool any_relation(std::span<const SharedInvalidationMessage> messages, List* redefined,
-                                Private& own) {
+// Each once: a transaction may make thousands of temporary tables, with several messages for each.
+[[nodiscard]] List* relations_of(std::span<const SharedInvalidationMessage> messages) {
+    List* relations = NIL;
     for (const SharedInvalidationMessage& message : messages) {
         if (message.id != SHAREDINVALRELCACHE_ID || message.rc.dbId != MyDatabaseId) continue;
-        const Oid relation = message.rc.relId;
-        if (!OidIsValid(relation) || list_member_oid(own.relations, relation)) continue;
-        if (is_public_change(relation, redefined, own)) return true;
-        own.relations = lappend_oid(own.relations, relation);
+        if (OidIsValid(message.rc.relId)) relations = lappend_oid(relations, message.rc.relId);
     }
+    list_sort(relations, list_oid_cmp);
+    list_deduplicate_oid(relations);
+    return relations;
+}
+
+[[nodiscard]] bool any_relation(std::span<const SharedInvalidationMessage> messages, List* redefined,
+                                Private& own) {
+    ListCell* cell = nullptr;
+    foreach (cell, relations_of(messages)) {
+        if (is_public_change(lfirst_oid(cell), redefined, own)) return true;
+    }
+    list_sort(own.types, list_int_cmp);
     return false;
+}
+
+[[nodiscard]] bool has_type(const Private& own, uint32 hash) {
+    if (own.types == NIL) return false;
+    const std::span<const ListCell> cells(own.types->elements, static_cast<std::size_t>(own.types->length));
+    return std::ranges::binary_search(cells, static_cast<int>(hash), {}, &ListCell::int_value);
 }
 
 [[nodiscard]] bool is_temporary_schema(uint32 hash) {
@@ -121,7 +137,7 @@ void add_row_type(Private& own, Oid type) {
 [[nodiscard]] bool any_row(std::span<const SharedInvalidationMessage> messages, const Private& own) {
     for (const SharedInvalidationMessage& message : messages) {
         const uint32 hash = message.cc.hashValue;
-        if (message.id == TYPEOID && !list_member_int(own.types, static_cast<int>(hash))) return true;
+        if (message.id == TYPEOID && !has_type(own, hash)) return true;
         if (message.id == NAMESPACEOID && !is_temporary_schema(hash)) return true;
     }
     return false;

@@ -32,9 +32,10 @@ constexpr std::size_t promise_length = sizeof(promise) - 1;
     return nullptr;
 }
 
-// "app.tenant", as it came out of the list: in lower case.
+// Such as "app.tenant".
 [[nodiscard]] bool is_setting_name(const char* name) noexcept {
-    const std::size_t length = std::strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_$.");
+    const std::size_t length =
+        std::strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$.");
     const char* dot = std::strchr(name, '.');
     return name[length] == '\0' && dot != nullptr && dot != name && name[length - 1] != '.';
 }
@@ -44,7 +45,7 @@ constexpr std::size_t promise_length = sizeof(promise) - 1;
 bool read_setting_names(const char* text, List*& names) {
     names = NIL;
     List* found = NIL;
-    if (!SplitIdentifierString(pstrdup(text), ',', &found)) return false;
+    if (!SplitGUCList(pstrdup(text), ',', &found)) return false;
     ListCell* cell = nullptr;
     foreach (cell, found) {
         auto* name = static_cast<char*>(lfirst(cell));

@@ -528,8 +528,9 @@ bool visit(Node* node, void* context) {
                               QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES | QTW_EXAMINE_SORTGROUP);
     }
     if (IsA(node, RangeTblEntry)) {
+        const auto* entry = reinterpret_cast<RangeTblEntry*>(node);
         relation_check::check_entry(reinterpret_cast<RangeTblEntry*>(node), walk.reasons);
-        return false;
+        return entry->rtekind == RTE_JOIN && pg::walk_merged_columns(entry, visit, context);
     }
     if (IsA(node, RangeTblFunction)) check_defined_columns(walk, reinterpret_cast<RangeTblFunction*>(node));
     check_node(walk, node);

@@ -92,6 +92,16 @@ inline bool walk_query(Query* query, TreeWalker walker, void* context, int flags
 inline bool walk_expression(Node* node, TreeWalker walker, void* context) {
     return expression_tree_walker(node, unprototyped(walker), context);
 }
+// A column of JOIN ... USING that is made of both sides', or of one by a cast, is defined with the join
+// alone: walks of queries that leave these definitions out miss what it calls.
+inline bool walk_merged_columns(const RangeTblEntry* join, TreeWalker walker, void* context) {
+    ListCell* cell = nullptr;
+    foreach (cell, join->joinaliasvars) {
+        auto* column = static_cast<Node*>(lfirst(cell));
+        if (column != nullptr && !IsA(column, Var) && walker(column, context)) return true;
+    }
+    return false;
+}
 inline bool walk_raw(Node* node, TreeWalker walker, void* context) {
     return raw_expression_tree_walker(node, unprototyped(walker), context);
 }

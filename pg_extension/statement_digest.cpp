@@ -124,6 +124,10 @@ void feed_range_table_entry(Walk& walk, const RangeTblEntry* e) {
     feed_names(walk, e->eref->colnames);
     feed_numbers(walk, e->coltypes);
     feed_numbers(walk, e->coltypmods);
+    if (e->rtekind != RTE_JOIN) return;
+    feed(walk, e->joinmergedcols);
+    feed_numbers(walk, e->joinleftcols);
+    feed_numbers(walk, e->joinrightcols);
 }
 
 void feed_operator(Walk& walk, const OpExpr* op) {
@@ -402,7 +406,10 @@ bool visit(Node* node, void* context) {
         if (!feed_structure(walk, node)) (void)feed_expression(walk, node);
         feed_type(walk, node);
     }
-    if (IsA(node, RangeTblEntry)) return false;
+    if (IsA(node, RangeTblEntry)) {
+        const auto* entry = reinterpret_cast<const RangeTblEntry*>(node);
+        return entry->rtekind == RTE_JOIN && pg::walk_merged_columns(entry, visit, context);
+    }
     if (IsA(node, Query)) {
         auto* query = reinterpret_cast<Query*>(node);
         feed_grouping_sets(walk, query->groupingSets);

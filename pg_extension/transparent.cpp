@@ -6,6 +6,7 @@
 
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/dependencies.hpp"
+#include "pg_extension/nested_settings.hpp"
 #include "pg_extension/pause_point.hpp"
 #include "pg_extension/query_check.hpp"
 #include "pg_extension/query_compat.hpp"
@@ -127,11 +128,12 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
 // Whatever reads tables while the query is planned is computed under another snapshot than its rows.
 [[nodiscard]] PlannedStmt* plan_watched(Candidate& candidate, Planner planner, Query* query,
                                         const char* source, int cursor_options, ParamListInfo parameters) {
-    if (candidate.reasons.any() || !candidate.findings.folds_user_functions) {
+    if (candidate.reasons.any() || !candidate.findings.calls_user_functions) {
         return planner(query, source, cursor_options, parameters);
     }
     Dependencies nested;
     PlannedStmt* plan = nullptr;
+    nested.allow_settings(candidate.findings.settings);
     nested.begin();
     PG_TRY();
     { plan = planner(query, source, cursor_options, parameters); }
@@ -144,10 +146,12 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     nested.end();
     // A function of the language SQL runs as one even where it reads nothing.
     const bool reads = std::ranges::any_of(nested.tags(), [](Tag tag) { return tag != names_tag(); });
-    if (reads || nested.untracked() || nested.overflow()) {
+    if ((reads && candidate.findings.folds_user_functions) || nested.untracked() || nested.overflow()) {
         candidate.reasons.add("it runs queries when it is planned");
-    } else if (!nested.tags().empty()) {
-        candidate.dependencies.add(names_tag());
+    } else {
+        // Of STABLE functions, for estimates. What they call may keep what it computed then.
+        for (const Tag tag : nested.tags()) candidate.dependencies.add(tag);
+        if (!nested.tags().empty()) candidate.dependencies.add(names_tag());
     }
     return plan;
 }
@@ -356,8 +360,10 @@ bool wants_child = false;
 
 }  // namespace
 
-PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
-                  ParamListInfo parameters) {
+namespace {
+
+[[nodiscard]] PlannedStmt* plan_for_mode(Planner planner, Query* query, const char* source,
+                                         int cursor_options, ParamListInfo parameters) {
     const bool explained = query == explained_query;
     explained_query = nullptr;
     const bool wants_own_plan = std::exchange(wants_child, false);
@@ -401,6 +407,17 @@ PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_
         if (childless != nullptr) return childless;
     }
 #endif
+    return plan;
+}
+
+}  // namespace
+
+PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
+                  ParamListInfo parameters) {
+    const bool is_nested = source == nullptr || source != debug_query_string;
+    const List* settings_read = is_nested ? nested_settings::read_by(query) : nullptr;
+    PlannedStmt* plan = plan_for_mode(planner, query, source, cursor_options, parameters);
+    nested_settings::note(plan, settings_read);
     return plan;
 }
 

@@ -96,6 +96,66 @@ END $$;
 SELECT helpers.new_hits() IS NOT NULL;
 SELECT kinds_from(7), kinds_from(7), kinds_from(8), kinds_from(7);
 SELECT helpers.new_hits();
+-- PostgreSQL computes nothing before the first FETCH: settings, role and functions are those of that moment.
+CREATE FUNCTION ten() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 10';
+DO $$ DECLARE r record; BEGIN FOR i IN 1..2 LOOP
+    FOR r IN SELECT count(*) AS n, to_char(to_timestamp(0), 'HH24') AS hour, max(id) + ten() AS more FROM cursors_rows LOOP END LOOP;
+END LOOP; END $$;
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*) AS n, to_char(to_timestamp(0), 'HH24') AS hour, max(id) + ten() AS more FROM cursors_rows;
+FETCH c;
+DECLARE d CURSOR FOR SELECT count(*) AS n, to_char(to_timestamp(0), 'HH24') AS hour, max(id) + ten() AS more FROM cursors_rows;
+SET LOCAL TimeZone = 'Asia/Tokyo';
+FETCH d;
+RESET TimeZone;
+DECLARE e CURSOR FOR SELECT count(*) AS n, to_char(to_timestamp(0), 'HH24') AS hour, max(id) + ten() AS more FROM cursors_rows;
+CREATE OR REPLACE FUNCTION ten() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 20';
+FETCH e;
+ROLLBACK;
+CREATE ROLE cursors_reader;
+CREATE TABLE cursors_owned AS SELECT owner, id FROM unnest('{postgres,cursors_reader}'::text[]) owner, generate_series(1, 20) id;
+ALTER TABLE cursors_owned ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON cursors_owned USING (owner = current_user OR owner = current_setting('cursors.owner', true));
+GRANT SELECT ON cursors_owned TO cursors_reader;
+GRANT USAGE ON SCHEMA helpers TO cursors_reader;
+SET ROLE cursors_reader;
+SET cursors.owner = 'nobody';
+SELECT helpers.new_hits() IS NOT NULL;
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*), min(owner), max(owner) FROM cursors_owned;
+FETCH c;
+DECLARE d CURSOR FOR SELECT count(*), min(owner), max(owner) FROM cursors_owned;
+FETCH d;
+DECLARE e CURSOR FOR SELECT count(*), min(owner), max(owner) FROM cursors_owned;
+SET LOCAL cursors.owner = 'postgres';
+FETCH e;
+COMMIT;
+SELECT helpers.new_hits();
+RESET ROLE;
+-- An open cursor uses its tables, also when it is served.
+BEGIN;
+DECLARE c CURSOR FOR SELECT max(id) FROM cursors_rows;
+FETCH c;
+DECLARE d CURSOR FOR SELECT max(id) FROM cursors_rows;
+FETCH d;
+CLOSE c;
+SAVEPOINT s;
+TRUNCATE cursors_rows;
+ROLLBACK TO s;
+CLOSE d;
+ROLLBACK;
+DO $$ DECLARE r record; BEGIN
+    FOR i IN 1..2 LOOP
+        BEGIN
+            FOR r IN SELECT max(id) FROM cursors_rows LOOP ALTER TABLE cursors_rows ADD COLUMN no int; END LOOP;
+        EXCEPTION WHEN object_in_use THEN RAISE NOTICE '%', SQLERRM; END;
+        FOR r IN SELECT max(id) FROM cursors_rows LOOP END LOOP;
+    END LOOP;
+END $$;
+DROP TABLE cursors_owned;
+REVOKE ALL ON SCHEMA helpers FROM cursors_reader;
+DROP ROLE cursors_reader;
+DROP FUNCTION ten;
 -- EXPLAIN.
 EXPLAIN (COSTS off) DECLARE c CURSOR FOR SELECT count(*) FROM cursors_rows;
 EXPLAIN (COSTS off) DECLARE c CURSOR FOR SELECT id FROM cursors_rows;

@@ -310,3 +310,24 @@ DROP OPERATOR @@@ (NONE, int);
 DROP FUNCTION adds, adds_near, asks, as_kind, as_row, inlined, called, outer_of;
 DROP TABLE calls, shape;
 DROP DOMAIN kind;
+
+-- A cast that JOIN ... USING calls, which is written nowhere but in the join's columns.
+CREATE TYPE merged_a AS ENUM ('x', 'y');
+CREATE TYPE merged_b AS ENUM ('x', 'y');
+CREATE FUNCTION merged_same(merged_a, merged_b) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1::text = $2::text';
+CREATE OPERATOR = (LEFTARG = merged_a, RIGHTARG = merged_b, FUNCTION = merged_same);
+CREATE FUNCTION merged_cast(merged_a) RETURNS merged_b LANGUAGE plpgsql VOLATILE AS $$
+BEGIN RETURN CASE WHEN current_setting('app.other', true) = 'yes' THEN 'y' ELSE $1::text END; END $$;
+CREATE CAST (merged_a AS merged_b) WITH FUNCTION merged_cast(merged_a) AS IMPLICIT;
+CREATE TABLE merged_1 (m merged_a);
+CREATE TABLE merged_2 (m merged_b);
+INSERT INTO merged_1 VALUES ('x');
+SELECT reason FROM tiercache.explain('SELECT m FROM merged_1 LEFT JOIN merged_2 USING (m)');
+SET tiercache.mode = auto;
+SELECT m FROM merged_1 LEFT JOIN merged_2 USING (m);
+SET app.other = 'yes';
+SELECT m FROM merged_1 LEFT JOIN merged_2 USING (m);
+RESET app.other;
+RESET tiercache.mode;
+DROP TABLE merged_1, merged_2;
+DROP TYPE merged_a, merged_b CASCADE;

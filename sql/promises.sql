@@ -92,9 +92,47 @@ SELECT min(tenant), max(tenant), count(*) FROM promises_rows;
 SELECT min(tenant), max(tenant), count(*) FROM promises_rows;
 SELECT helpers.new_hits();
 RESET ROLE;
+-- What its queries read in views and policies is its own business, too: the promise has to name it.
+ALTER FUNCTION tenant_now() SET tiercache.depends_on_settings = 'app.tenant';
+CREATE FUNCTION total() RETURNS bigint LANGUAGE plpgsql STABLE SET tiercache.depends_on_settings = '' AS 'BEGIN RETURN (SELECT sum(v) FROM promises_rows WHERE tenant = ''zeta''); END';
+GRANT SELECT ON promises_rates TO promises_app;
+SET ROLE promises_app;
+SET app.tenant = 'acme';
+SELECT helpers.new_hits() >= 0;
+SELECT max(rate) > 0, total() FROM promises_rates;
+SET app.tenant = 'zeta';
+SELECT max(rate) > 0, total() FROM promises_rates;
+SELECT max(rate) > 0, total() FROM promises_rates;
+SELECT helpers.new_hits();
+RESET ROLE;
+ALTER FUNCTION total() SET tiercache.depends_on_settings = 'App.Tenant';
+SET ROLE promises_app;
+SELECT max(rate) > 0, total() FROM promises_rates;
+SELECT max(rate) > 0, total() FROM promises_rates;
+SET app.tenant = 'acme';
+SELECT max(rate) > 0, total() FROM promises_rates;
+SELECT helpers.new_hits();
+RESET ROLE;
+-- A setting may have a long name.
+CREATE FUNCTION long_name() RETURNS text LANGUAGE sql STABLE
+    SET tiercache.depends_on_settings = 'customer_portal_application.authenticated_tenant_organisation_id'
+    AS $$ SELECT current_setting('customer_portal_application.authenticated_tenant_organisation_id', true) $$;
+SET customer_portal_application.authenticated_tenant_organisation_id = 'acme';
+SELECT count(*), long_name() FROM promises_rows;
+SET customer_portal_application.authenticated_tenant_organisation_id = 'zeta';
+SELECT count(*), long_name() FROM promises_rows;
+-- The planner runs a STABLE function to estimate; what that calls and keeps is followed all the same.
+CREATE FUNCTION folded_rate() RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN (SELECT max(rate) FROM promises_rates); END';
+CREATE FUNCTION estimated() RETURNS int LANGUAGE plpgsql STABLE SET tiercache.depends_on_settings = '' AS 'BEGIN RETURN folded_rate(); END';
+\c -
+SET tiercache.mode = auto;
+SELECT count(*) FROM promises_rows WHERE id > estimated();
+UPDATE promises_rates SET rate = 95;
+\c -
+SET tiercache.mode = auto;
+SELECT count(*) FROM promises_rows WHERE id > estimated();
 RESET tiercache.mode;
-RESET app.tenant;
-RESET app.region;
+DROP FUNCTION total, long_name, folded_rate, estimated;
 DROP TABLE promises_rows, promises_rates, promises_gone;
 DROP FUNCTION rate_of, rate_dynamic, rates_from, rate_folded, tenant_now, changing;
 REVOKE ALL ON SCHEMA helpers FROM promises_app;
