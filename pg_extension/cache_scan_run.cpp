@@ -165,6 +165,9 @@ void look_up(State& state, int eflags) {
         return;
     }
     const char* reason = know_clock(state);
+    if (reason == nullptr && state.stays_open && state.facts->settings != NIL && !state.facts->reads_ahead) {
+        reason = "other statements may change a setting that it reads between two rows";
+    }
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
