@@ -256,7 +256,8 @@ build/lint/%.ok: %.cpp $(wildcard .clang-tidy */.clang-tidy) | $(PREREQUISITES)
 	@mkdir -p $(@D)
 	@echo clang-tidy $<
 	@clang-tidy --quiet $< -- $(TIDY_FLAGS) -Xclang -analyzer-config -Xclang mode=$(ANALYZER_MODE) 2>$@.log || { cat $@.log >&2; exit 1; }
-	@$(CXX) $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@if [ -e build/$*.d ]; then sed -e '1s|^[^:]*:|$@:|' -e 's|\.\./\.\./||g' build/$*.d >$(@:.ok=.d); \
+	 else $(CXX) $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<; fi
 	@touch $@
 -include $(TIDIED:.ok=.d)
 
