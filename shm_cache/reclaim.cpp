@@ -316,9 +316,10 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
     }
     if (!is_part) {
         drop_item(e, header.place_hash, slot, expired);
-    } else if (Index::evict_item(slot) && head.word != nullptr) {
-        // One of its parts is gone, and so is the value.
-        drop_item(e, place_hash({part.head, 0}), head, expired);
+    } else if (Index::evict_item(slot)) {
+        // One of its parts is gone, and so is the value; also one whose head came meanwhile.
+        if (head.word == nullptr) head = find_head(geometry_, blocks_, index_, part);
+        if (head.word != nullptr) drop_item(e, place_hash({part.head, 0}), head, expired);
     }
 }
 

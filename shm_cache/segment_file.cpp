@@ -64,7 +64,9 @@ using segment_file::look_at_object;
 using segment_file::make_memory;
 using segment_file::Object;
 
-constexpr int race_attempts = 16;
+// Each one lost means that another process made or removed the segment meanwhile; 16 were once not enough for
+// five that did nothing else.
+constexpr int race_attempts = 256;
 
 Status made_and_removed(const std::string& name) {
     return {StatusCode::busy, "segment \"" + name + "\" is made and removed again and again; try later"};

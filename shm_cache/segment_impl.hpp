@@ -140,7 +140,7 @@ struct Segment::Impl {
     };
     Status store_part(const PartsPut& put, const PartKey& key) noexcept;
     Status store_all_parts(const PartsPut& put) noexcept;
-    Status store_missing_parts(const PartsPut& put, std::size_t& missing) noexcept;
+    Status store_missing_parts(const PartsPut& put, bool has_head, std::size_t& missing) noexcept;
     // A put of so many units: for the sampler, and what it has to say.
     void learn(const KeyHash& hash, std::uint64_t units) noexcept;
     // Where a new item of this key belongs.

@@ -58,11 +58,12 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
     const PartsPut put{note, content, stream, copied != nullptr};
     if (Status s = store_all_parts(put); !s.ok()) return s;
     std::size_t missing = 0;
-    if (Status s = store_missing_parts(put, missing); !s.ok()) return s;
+    if (Status s = store_missing_parts(put, false, missing); !s.ok()) return s;
     if (Status s = store_item(hash, head, head.header(), stream, copied); !s.ok()) return s;
+    // The put is done, and what it replaced is gone: what fails from here on is as if it was evicted.
     missing = 1;
     for (int round = 0; round < repairs_max && missing > 0; ++round) {
-        if (Status s = store_missing_parts(put, missing); !s.ok()) return s;
+        if (!store_missing_parts(put, true, missing).ok()) break;
     }
     return Status();
 }
@@ -93,12 +94,17 @@ Status Segment::Impl::store_all_parts(const PartsPut& put) noexcept {
 
 // Reclamation takes a part without a head for what a dead writer left. Where there is little room, it comes
 // around to a value's first parts before its head is there.
-Status Segment::Impl::store_missing_parts(const PartsPut& put, std::size_t& missing) noexcept {
+Status Segment::Impl::store_missing_parts(const PartsPut& put, bool has_head, std::size_t& missing) noexcept {
     missing = 0;
     PartKey key = PartKey::first_of(put.note);
     const std::size_t size = part_bytes(geometry);
     for (std::size_t at = 0; at < put.whole.stored.size(); at += size, ++key.number) {
         if (has_part(key)) continue;
+        // Closed: all is gone. Without its head, which was replaced, erased or evicted, a part is nobody's.
+        if (closed() || (has_head && find_head(geometry, blocks, index, key).word == nullptr)) {
+            missing = 0;
+            return Status();
+        }
         ++missing;
         if (Status s = store_part(put, key); !s.ok()) return s;
     }
