@@ -30,8 +30,10 @@ namespace {
 char* depends_on_settings = nullptr;
 
 bool check_depends_on_settings(char** value, void** /*extra*/, GucSource /*source*/) {
+    // PostgreSQL sets it at each call of a function that carries it: most name none.
+    if (*value == nullptr || (*value)[0] == '\0') return true;
     List* names = nullptr;
-    if (*value == nullptr || read_setting_names(*value, names)) return true;
+    if (read_setting_names(*value, names)) return true;
     GUC_check_errdetail(
         "Name settings of applications or extensions, such as app.tenant, separated by commas; or none.");
     return false;
