@@ -112,7 +112,7 @@ struct Segment::Impl {
     // A hit on the item that `word` was `seen` to name; false when it does not count.
     [[nodiscard]] bool note_hit(const KeyHash& hash, Word& word, std::uint64_t seen) noexcept;
     // The rest of it, of a key in the sample.
-    void sample_hit(const KeyHash& hash, std::uint64_t seen) noexcept;
+    void sample_hit(KeyHash hash, std::uint64_t seen) noexcept;
 
     // ---- writing ----
     Status store(const KeyHash& hash, const ItemContent& content) noexcept;

@@ -235,7 +235,7 @@ template <class Reserve>
 
 // The same in what took the segment's place.
 template <class Reserve>
-[[gnu::noinline]] StatusCode SharedCache::read_next(Segment::Impl& closed, const KeyHash& hash, Key key,
+[[gnu::noinline]] StatusCode SharedCache::read_next(Segment::Impl& closed, KeyHash hash, Key key,
                                                     Reserve reserve, Described& described,
                                                     Hit& hit) noexcept {
     if (segment_.follow(closed, Segment::Urgency::now_and_then) == nullptr) {

@@ -283,7 +283,7 @@ class SharedCache {
     template <class Reserve>
     StatusCode read(const KeyHash& hash, Key key, Reserve reserve, Described& described, Hit& hit) noexcept;
     template <class Reserve>
-    StatusCode read_next(Segment::Impl& closed, const KeyHash& hash, Key key, Reserve reserve,
+    StatusCode read_next(Segment::Impl& closed, KeyHash hash, Key key, Reserve reserve,
                          Described& described, Hit& hit) noexcept;
     [[nodiscard]] Hit get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
