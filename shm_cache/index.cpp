@@ -230,7 +230,7 @@ static bool exchange_slot(const Index::ItemSlot& item, Make make) noexcept {
 bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset,
                       const EvictionPolicy& policy) noexcept {
     return exchange_slot(item, [&](std::uint8_t frequency) {
-        return Slot{item.seen.tag, Slot::slot_generation(to.generation), static_cast<std::uint16_t>(to.block),
+        return Slot{item.seen.tag, Slot::slot_generation(to.generation), to.block,
                     offset, kept_frequency(policy, frequency)}
             .pack();
     });
@@ -242,7 +242,7 @@ bool Index::evict_item(const ItemSlot& item) noexcept {
 
 // ---- ghosts: hints, so relaxed -------------------------------------------------------------------
 
-void Index::remember(std::uint64_t place_hash, std::uint16_t tag) noexcept {
+void Index::remember(std::uint64_t place_hash, std::uint32_t tag) noexcept {
     Word& ghosts = candidates(place_hash).ghosts();
     std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
     ghosts.compare_exchange_strong(seen, seen << 16 | tag, std::memory_order_relaxed);

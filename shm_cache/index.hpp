@@ -58,23 +58,23 @@ namespace tiercache {
 inline constexpr std::uint32_t frequency_max = 3;
 
 struct Slot {
-    std::uint16_t tag = 0;
-    std::uint16_t generation = 0;  // bits 1 to 13 of the block's, and pending_bit
-    std::uint16_t block = 0;       // 14 bits
+    std::uint32_t tag = 0;         // 16 bits
+    std::uint32_t generation = 0;  // bits 1 to 13 of the block's, and pending_bit
+    std::uint32_t block = 0;       // 14 bits
     std::uint32_t offset = 0;      // 18 bits, in units
-    std::uint8_t frequency = 0;    // 2 bits
+    std::uint32_t frequency = 0;   // 2 bits
 
     [[nodiscard]] std::uint64_t pack() const noexcept {
         return std::uint64_t{tag} << 48 | std::uint64_t{generation} << 34 | std::uint64_t{block} << 20 |
                std::uint64_t{offset} << 2 | frequency;
     }
     static Slot unpack(std::uint64_t word) noexcept {
-        return {static_cast<std::uint16_t>(word >> 48), static_cast<std::uint16_t>(word >> 34 & 0x3fff),
-                static_cast<std::uint16_t>(word >> 20 & 0x3fff),
-                static_cast<std::uint32_t>(word >> 2 & 0x3ffff), static_cast<std::uint8_t>(word & 3)};
+        return {static_cast<std::uint32_t>(word >> 48), static_cast<std::uint32_t>(word >> 34 & 0x3fff),
+                static_cast<std::uint32_t>(word >> 20 & 0x3fff),
+                static_cast<std::uint32_t>(word >> 2 & 0x3ffff), static_cast<std::uint32_t>(word & 3)};
     }
-    static constexpr std::uint16_t pending_bit = 1U << 13;
-    static constexpr std::uint16_t generation_bits = pending_bit - 1;
+    static constexpr std::uint32_t pending_bit = 1U << 13;
+    static constexpr std::uint32_t generation_bits = pending_bit - 1;
 
     [[nodiscard]] bool pending() const noexcept { return (generation & pending_bit) != 0; }
     // The same slot once it is visible, and while it is not.
@@ -93,13 +93,13 @@ struct Slot {
     [[nodiscard]] bool current(const BlockState& state) const noexcept {
         return generation == slot_generation(state.generation) && (state.generation & 1) == 0;
     }
-    static std::uint16_t slot_generation(std::uint32_t generation) noexcept {
-        return static_cast<std::uint16_t>(generation >> 1 & generation_bits);
+    static std::uint32_t slot_generation(std::uint32_t generation) noexcept {
+        return generation >> 1 & generation_bits;
     }
 };
 
-[[nodiscard]] inline std::uint16_t slot_tag(const KeyHash& hash) noexcept {
-    const auto tag = static_cast<std::uint16_t>(hash.low);
+[[nodiscard]] inline std::uint32_t slot_tag(const KeyHash& hash) noexcept {
+    const auto tag = static_cast<std::uint32_t>(hash.low & 0xffff);
     return tag == 0 ? 1 : tag;
 }
 
@@ -113,7 +113,7 @@ static_assert(sizeof(Bucket) == cache_line_bytes);
 // where a key's slot is can't be foretold, so no branch may depend on it.
 class TaggedSlots {
  public:
-    TaggedSlots(const Bucket& bucket, std::uint16_t tag) noexcept : left_(find(bucket, tag)) {}
+    TaggedSlots(const Bucket& bucket, std::uint32_t tag) noexcept : left_(find(bucket, tag)) {}
     [[nodiscard]] bool empty() const noexcept { return left_ == 0; }
     // The next one; only when not empty. What it holds may have changed since.
     [[nodiscard]] std::size_t take() noexcept {
@@ -124,7 +124,7 @@ class TaggedSlots {
 
  private:
     // Two bits for each slot, of which the upper one is set.
-    static unsigned find(const Bucket& bucket, std::uint16_t tag) noexcept {
+    static unsigned find(const Bucket& bucket, std::uint32_t tag) noexcept {
 #if defined(__x86_64__)
         if constexpr (copy_by_vectors) {
             // The upper halves of all words, narrowed to the tags in them.
@@ -132,7 +132,7 @@ class TaggedSlots {
                 return _mm_packs_epi32(_mm_srai_epi32(load_vector(&bucket.slots[i]), 16),
                                        _mm_srai_epi32(load_vector(&bucket.slots[i + 2]), 16));
             };
-            const __m128i wanted = _mm_set1_epi16(static_cast<short>(tag));
+            const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag << 16 | tag));
             const __m128i equal =
                 _mm_packs_epi16(_mm_cmpeq_epi16(tags(0), wanted), _mm_cmpeq_epi16(tags(4), wanted));
             constexpr int upper_bits_of_slots = 0x2aaa;  // without those of the ghosts
@@ -226,7 +226,7 @@ class Index {
     static bool evict_item(const ItemSlot& item) noexcept;
 
     // ---- ghosts ----
-    void remember(std::uint64_t place_hash, std::uint16_t tag) noexcept;
+    void remember(std::uint64_t place_hash, std::uint32_t tag) noexcept;
     // Was an item of this key evicted lately? Forgets it.
     bool recall(const KeyHash& hash) noexcept;
     // Does an item of the key, or of another one with its tag, lie in a main queue?

@@ -13,6 +13,8 @@
 // and the key is compared.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -58,12 +60,17 @@ enum ItemExtra : std::uint8_t {
     return static_cast<std::uint16_t>(offset);
 }
 
-// Where the tags of an item with these extras begin.
+// Where the tags of an item begin, by its extras; only five of the six bits have a meaning.
+inline constexpr auto item_tags_offsets = [] {
+    std::array<std::uint8_t, 64> offsets{};
+    for (unsigned extras = 0; extras < offsets.size(); ++extras) {
+        const auto words = static_cast<std::size_t>(std::popcount(extras & 31));
+        offsets[extras] = static_cast<std::uint8_t>(item_header_bytes + words * word_bytes);
+    }
+    return offsets;
+}();
 [[nodiscard]] inline std::size_t item_tags_at(unsigned extras) noexcept {
-    // How many of the low four bits are set, for each value of them, a hexadecimal digit each.
-    constexpr std::uint64_t bits_set = 0x4332322132212110;
-    const std::size_t words = (bits_set >> (extras & 15) * 4 & 15) + (extras >> 4 & 1);
-    return item_header_bytes + words * word_bytes;
+    return item_tags_offsets[extras & 63];
 }
 
 // What the first four words say; offsets are in bytes from the item's start. The lengths are as large as
@@ -150,11 +157,11 @@ struct ItemWords {
 // Does an item of so many bytes fit the block that it lies in at `offset`?
 [[nodiscard]] inline bool fits_block(const Geometry& geometry, std::uint32_t offset,
                                      std::size_t bytes) noexcept {
-    return offset < geometry.units_per_block() && bytes <= geometry.block_bytes - offset * unit_bytes;
+    return std::uint64_t{offset} * unit_bytes + bytes <= geometry.block_bytes;
 }
 // May a header be read at `offset`?
 [[nodiscard]] inline bool header_fits_block(const Geometry& geometry, std::uint32_t offset) noexcept {
-    return offset + item_header_bytes / unit_bytes <= geometry.units_per_block();
+    return fits_block(geometry, offset, item_header_bytes);
 }
 
 // Is it, by its header, the item of that generation and place? All that follows is then what a put() left,
@@ -166,7 +173,7 @@ struct ItemWords {
 }
 
 // Has the item this key? Only after names_item().
-[[nodiscard]] inline bool has_key(const Word* item, const ItemWords& words,
+[[nodiscard, gnu::always_inline]] inline bool has_key(const Word* item, const ItemWords& words,
                                   std::span<const std::byte> key) noexcept {
     return words.key_length() == key.size() && equals_words(item + words.key_at() / word_bytes, key);
 }

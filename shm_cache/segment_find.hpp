@@ -20,14 +20,12 @@ namespace tiercache {
 inline constexpr int torn_retries = 2;
 
 inline void prefetch_item(const Word* item) noexcept {
+    constexpr std::size_t prefetch_lines = 5;
     // Addresses past the item, even past the mapping, are harmless: a prefetch does not fault.
     const auto* at = reinterpret_cast<const std::byte*>(item);
-    // Not a loop: gcc 12 takes one of nothing but prefetches for a loop of nothing.
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + cache_line_bytes);
-    __builtin_prefetch(at + 2 * cache_line_bytes);
-    __builtin_prefetch(at + 3 * cache_line_bytes);
-    __builtin_prefetch(at + 4 * cache_line_bytes);
+    for (std::size_t i = 0; i < prefetch_lines; ++i) __builtin_prefetch(at + i * cache_line_bytes);
+    // gcc 12 takes a function of nothing but prefetches for one without effects, and leaves out its calls.
+    asm volatile("");
 }
 
 template <class Take>
@@ -59,7 +57,7 @@ template <class Take>
                                                                   Take&& take) noexcept {
     const Index::Candidates candidates = index.candidates(wanted.place_hash);
     __builtin_prefetch(&candidates.bucket(1));
-    const std::uint16_t tag = slot_tag(hash);
+    const std::uint32_t tag = slot_tag(hash);
     for (std::size_t b = 0; b < 2; ++b) {
         Bucket& bucket = candidates.bucket(b);
         for (TaggedSlots slots(bucket, tag); !slots.empty();) {

@@ -122,7 +122,7 @@ struct Segment::Impl {
     // A copy of a predecessor's item: where it lay, how often it was used lately.
     struct Copied {
         Stream stream;
-        std::uint8_t frequency;
+        std::uint32_t frequency;
     };
     // already_exists where something was changed since this segment was made.
     Status store_copy(const KeyHash& hash, const ItemContent& content, const Copied& copied) noexcept;

@@ -83,7 +83,7 @@ Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content
     tiercache::store_item(blocks.item(life.block, place->offset), header, content);
     blocks.note_expiry(life.block, expires_at_ns(header.received_at_ns, header.hard_ttl_ms));
     blocks.mark_start(life.block, place->offset);
-    Slot slot{slot_tag(hash), Slot::slot_generation(life.generation), static_cast<std::uint16_t>(life.block),
+    Slot slot{slot_tag(hash), Slot::slot_generation(life.generation), life.block,
               place->offset, 0};
     if (copied != nullptr) {
         slot.frequency = copied->frequency;

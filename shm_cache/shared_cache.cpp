@@ -166,82 +166,92 @@ SharedCache::Look SharedCache::judge_and_count(const LocalAuthority& authority, 
     return look;
 }
 
-// judge(), of a value that has nothing but a ttl.
-[[gnu::always_inline]] inline Hit SharedCache::judge_plain(std::size_t size, std::uint64_t received_at_ns,
-                                                           std::uint32_t ttl) noexcept {
-    if (ttl != ttl_never_ms) {
-        // As judge() by its age, in one comparison: what is from the future has a huge one.
-        const std::uint64_t late_ns = monotonic_coarse_ns() - received_at_ns + future_max_ns;
-        if (late_ns < (ttl == 0 ? 0 : ttl * ns_per_ms + future_max_ns)) [[likely]]
-            return {Found::fresh, false, size, received_at_ns};
-        segment_.note(age_ns(received_at_ns) ? Note::expired : Note::malformed);
-        return {};
-    }
-    return {Found::fresh, false, size, received_at_ns};
-}
-
-// take_value() out of line: keeps the code of a plain hit short.
-template <class Impl, class Reserve>
-[[gnu::noinline]] ReadResult take_value_apart(Impl& segment, const Word* item, const ItemWords& words,
-                                              TagArray& tags, const Reserve& reserve,
-                                              ValueRead& read) noexcept {
-    return segment.take_value(item, words, tags, reserve, read);
-}
-
 // What was found, where it is no plain value. Not a std::optional, which clears its two kilobytes first.
 struct SharedCache::Described {
     Described() noexcept {}  // NOLINT(modernize-use-equals-default,cppcoreguidelines-pro-type-member-init)
     bool there = false;
+    const LocalAuthority* authority = nullptr;
     union {
         ValueRead read;
     };
     TagArray tags;  // the first read.tag_count are set
 };
 
-// A value that has nothing but a ttl, as most have, is taken and judged in registers. Any other one goes
-// through `described`, which is made only then.
-template <class Reserve>
-[[gnu::always_inline]] inline StatusCode SharedCache::read(const KeyHash& hash, Key key, Reserve reserve,
-                                                           Described& described, Hit& hit) noexcept {
+// What a plain value's item says of it.
+struct SharedCache::Plain {
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
     std::uint32_t ttl = 0;
-    Segment::Impl& at = segment_.latest();
-    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
-        size = words.stored_length();
-        received_at_ns = words.received_at_ns;
-        ttl = words.hard_ttl_ms();
-        described.there = !words.plain();
-        if (described.there) [[unlikely]] {
-            return take_value_apart(at, item, words, described.tags, reserve,
-                                    *std::construct_at(&described.read));
+};
+
+// judge(), of a value that has nothing but a ttl.
+[[gnu::always_inline]] inline Hit SharedCache::judge_plain(const Plain& plain) noexcept {
+    if (plain.ttl != ttl_never_ms) {
+        // As judge() by its age, in one comparison: what is from the future has a huge one.
+        const std::uint64_t late_ns = monotonic_coarse_ns() - plain.received_at_ns + future_max_ns;
+        if (late_ns >= (plain.ttl == 0 ? 0 : plain.ttl * ns_per_ms + future_max_ns)) [[unlikely]] {
+            segment_.note(age_ns(plain.received_at_ns) ? Note::expired : Note::malformed);
+            return {};
         }
-        std::byte* to = reserve(size);
-        if (to == nullptr) return ReadResult::no_room;
-        read_bytes(item, words.value_at(), to, size);
-        return ReadResult::whole;
-    };
-    const StatusCode code = at.find(hash, key, take);
-    if (code == StatusCode::unavailable) [[unlikely]]
-        return read_next(at, hash, key, reserve, described, hit);
-    if (code != StatusCode::ok) return code;
-    hit = described.there ? judge_and_count(at.authority, described.read,
-                                            std::span(described.tags).first(described.read.tag_count),
-                                            std::chrono::milliseconds(0))
-                                .hit
-                          : judge_plain(size, received_at_ns, ttl);
-    return code;
+    }
+    return {Found::fresh, false, plain.size, plain.received_at_ns};
 }
 
-// The same in what took the segment's place.
+// take_value() out of line, and with the item's words one by one: keeps the code of a plain hit short, and
+// its numbers in registers.
+template <class Impl, class Described, class Reserve>
+struct Taking {
+    Impl& segment;
+    Described& described;
+    const Reserve& reserve;
+};
+template <class Impl, class Described, class Reserve>
+[[gnu::noinline]] ReadResult take_described(const Taking<Impl, Described, Reserve>& taking, const Word* item,
+                                            std::uint64_t first, std::uint64_t second, std::uint64_t third,
+                                            std::uint64_t received_at_ns) noexcept {
+    taking.described.authority = &taking.segment.authority;
+    return taking.segment.take_value(item, {first, second, third, received_at_ns}, taking.described.tags,
+                                     taking.reserve, *std::construct_at(&taking.described.read));
+}
+
+// A value that has nothing but a ttl, as most have, is taken and judged in registers. Any other one goes
+// through `described`, which is made only then.
 template <class Reserve>
-[[gnu::noinline]] StatusCode SharedCache::read_next(Segment::Impl& closed, KeyHash hash, Key key,
-                                                    Reserve reserve, Described& described,
-                                                    Hit& hit) noexcept {
-    if (segment_.follow(closed, Segment::Urgency::now_and_then) == nullptr) {
-        return StatusCode::not_found;
+[[gnu::always_inline]] inline StatusCode SharedCache::read(Segment::Impl& at, const KeyHash& hash, Key key,
+                                                           const Reserve& reserve, Described& described,
+                                                           Plain& plain) noexcept {
+    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
+        plain = {words.stored_length(), words.received_at_ns, words.hard_ttl_ms()};
+        described.there = !words.plain();
+        if (described.there) [[unlikely]] {
+            return take_described(Taking<Segment::Impl, Described, Reserve>{at, described, reserve}, item,
+                                  words.first, words.second, words.third, words.received_at_ns);
+        }
+        std::byte* to = reserve(plain.size);
+        if (to == nullptr) return ReadResult::no_room;
+        read_bytes(item, words.value_at(), to, plain.size);
+        return ReadResult::whole;
+    };
+    return at.find(hash, key, take);
+}
+
+// The same in what took the place of a segment that turned out to be closed.
+template <class Reserve>
+[[gnu::noinline]] StatusCode SharedCache::read_next(KeyHash hash, Key key, const Reserve& reserve,
+                                                    Described& described, Plain& plain) noexcept {
+    while (true) {
+        Segment::Impl& at = segment_.latest();
+        const StatusCode code = read(at, hash, key, reserve, described, plain);
+        if (code != StatusCode::unavailable) return code;
+        if (segment_.follow(at, Segment::Urgency::now_and_then) == nullptr) return StatusCode::not_found;
     }
-    return read(hash, key, reserve, described, hit);
+}
+
+Hit SharedCache::judge_described(const Described& described) noexcept {
+    return judge_and_count(*described.authority, described.read,
+                           std::span(described.tags).first(described.read.tag_count),
+                           std::chrono::milliseconds(0))
+        .hit;
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
@@ -260,22 +270,38 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
 
 Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
     const Key bytes = bytes_of(key);
+    const KeyHash hash = hash_key(bytes);
+    const auto room = room_in(value);
     Described found;
-    Hit hit;
-    if (read(hash_key(bytes), bytes, room_in(value), found, hit) != StatusCode::ok) return {};
-    if (found.there && found.read.compressed() && hit.found != Found::nothing &&
-        !decompress(found.read, value))
-        return {};
-    return hit;
+    Plain plain;
+    StatusCode code = read(segment_.latest(), hash, bytes, room, found, plain);
+    if (code == StatusCode::unavailable) [[unlikely]]
+        code = read_next(hash, bytes, room, found, plain);
+    if (code == StatusCode::ok && !found.there) [[likely]]
+        return judge_plain(plain);
+    return code == StatusCode::ok ? judge_in(found, value) : Hit{};
+}
+
+// What was found in a string, and is no plain value.
+Hit SharedCache::judge_in(const Described& found, std::string& value) noexcept {
+    const Hit hit = judge_described(found);
+    const bool readable =
+        !found.read.compressed() || hit.found == Found::nothing || decompress(found.read, value);
+    return readable ? hit : Hit{};
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
     const Key bytes = bytes_of(key);
+    const KeyHash hash = hash_key(bytes);
+    const auto room = room_in(buffer);
     Described found;
-    Hit hit;
-    const StatusCode code = read(hash_key(bytes), bytes, room_in(buffer), found, hit);
-    if (code == StatusCode::ok && !(found.there && found.read.compressed())) [[likely]]
-        return hit;
+    Plain plain;
+    StatusCode code = read(segment_.latest(), hash, bytes, room, found, plain);
+    if (code == StatusCode::unavailable) [[unlikely]]
+        code = read_next(hash, bytes, room, found, plain);
+    if (code == StatusCode::ok && !found.there) [[likely]]
+        return judge_plain(plain);
+    if (code == StatusCode::ok && !found.read.compressed()) return judge_described(found);
     return code == StatusCode::ok || code == StatusCode::no_space ? get_by_string(key, buffer) : Hit{};
 }
 

@@ -278,13 +278,17 @@ class SharedCache {
                                     std::optional<Note>& note) noexcept;
     Look judge_and_count(const LocalAuthority& authority, const ValueRead& read, std::span<const Tag> tags,
                          std::chrono::milliseconds expired_for) noexcept;
-    Hit judge_plain(std::size_t size, std::uint64_t received_at_ns, std::uint32_t ttl) noexcept;
     struct Described;
+    struct Plain;
     template <class Reserve>
-    StatusCode read(const KeyHash& hash, Key key, Reserve reserve, Described& described, Hit& hit) noexcept;
+    static StatusCode read(Segment::Impl& at, const KeyHash& hash, Key key, const Reserve& reserve,
+                           Described& described, Plain& plain) noexcept;
     template <class Reserve>
-    StatusCode read_next(Segment::Impl& closed, KeyHash hash, Key key, Reserve reserve,
-                         Described& described, Hit& hit) noexcept;
+    StatusCode read_next(KeyHash hash, Key key, const Reserve& reserve, Described& described,
+                         Plain& plain) noexcept;
+    Hit judge_plain(const Plain& plain) noexcept;
+    Hit judge_described(const Described& described) noexcept;
+    Hit judge_in(const Described& found, std::string& value) noexcept;
     [[nodiscard]] Hit get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;

@@ -141,20 +141,24 @@ inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) no
     copy_one<T>(from + size - sizeof(T), to + size - sizeof(T));
 }
 
-inline void copy_by_instructions(const std::byte* from, std::byte* to, std::size_t size) noexcept {
+[[gnu::always_inline]] inline void copy_by_instructions(const std::byte* from, std::byte* to, std::size_t size) noexcept {
     using Vector = long long __attribute__((vector_size(16)));
     if (size >= string_copy_bytes) {
         asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(size) : : "memory");
-    } else if (size >= sizeof(Vector)) {
-        std::size_t at = 0;
-        for (; at + 64 <= size; at += 64) {
-            copy_one<Vector>(from + at, to + at);
-            copy_one<Vector>(from + at + 16, to + at + 16);
-            copy_one<Vector>(from + at + 32, to + at + 32);
-            copy_one<Vector>(from + at + 48, to + at + 48);
-        }
-        for (; at + 16 < size; at += 16) copy_one<Vector>(from + at, to + at);
-        copy_one<Vector>(from + size - 16, to + size - 16);
+    } else if (size >= 64) {
+        const auto copy_64 = [](const std::byte* f, std::byte* t) noexcept {
+            copy_one<Vector>(f, t);
+            copy_one<Vector>(f + 16, t + 16);
+            copy_one<Vector>(f + 32, t + 32);
+            copy_one<Vector>(f + 48, t + 48);
+        };
+        const std::byte* const last = from + size - 64;
+        std::byte* const last_to = to + size - 64;
+        for (; from < last; from += 64, to += 64) copy_64(from, to);
+        copy_64(last, last_to);
+    } else if (size >= 16) {
+        copy_ends<Vector>(from, to, size);
+        if (size > 32) copy_ends<Vector>(from + 16, to + 16, size - 32);
     } else if (size >= 8) {
         copy_ends<std::uint64_t>(from, to, size);
     } else if (size >= 4) {
@@ -187,8 +191,34 @@ inline void write_bytes(std::span<const std::byte> from, Word* to, std::size_t s
     write_by_words(from, to, skip);
 }
 
+#if defined(__x86_64__)
+// Where the 16 bytes at `shared` and those at `mine` are equal, all bits are set.
+inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept {
+    __m128i theirs;
+    asm volatile("movdqu %1, %0" : "=x"(theirs) : "m"(*reinterpret_cast<const __m128i_u*>(shared)));
+    return _mm_cmpeq_epi8(theirs, _mm_loadu_si128(reinterpret_cast<const __m128i*>(mine)));
+}
+
+// Of at least 16 bytes.
+[[gnu::always_inline]] inline bool equal_by_vectors(const std::byte* shared, const std::byte* mine, std::size_t size) noexcept {
+    for (std::size_t at = 16; at + 16 < size; at += 16) {
+        if (_mm_movemask_epi8(equal_16(shared + at, mine + at)) != 0xffff) return false;
+    }
+    const __m128i first = equal_16(shared, mine);
+    const __m128i last = equal_16(shared + size - 16, mine + size - 16);
+    return _mm_movemask_epi8(_mm_and_si128(first, last)) == 0xffff;
+}
+#endif
+
 // Are the bytes at `shared`, at this moment, those of `mine`? Reads size rounded up to whole words.
-inline bool equals_words(const Word* shared, std::span<const std::byte> mine) noexcept {
+[[gnu::always_inline]] inline bool equals_words(const Word* shared, std::span<const std::byte> mine) noexcept {
+#if defined(__x86_64__)
+    if constexpr (copy_by_vectors) {
+        if (mine.size() >= 16) {
+            return equal_by_vectors(reinterpret_cast<const std::byte*>(shared), mine.data(), mine.size());
+        }
+    }
+#endif
     const std::size_t whole = mine.size() / word_bytes;
     std::uint64_t word = 0;
     for (std::size_t i = 0; i < whole; ++i) {
