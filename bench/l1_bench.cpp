@@ -145,9 +145,8 @@ class L1 {
     // The payload's first byte: something that depends on the copy.
     unsigned hit(std::string_view text) {
         const auto key = std::as_bytes(std::span(text));
-        const std::span<std::byte> bytes = segment_->get(hash_key(key), key, target());
         EntryView view;
-        require(!bytes.empty() && decode_entry(bytes, view) == StatusCode::ok, "an L1 read missed");
+        require(!segment_->get(hash_key(key), key, target(), view).empty(), "an L1 read missed");
         require(!view.fields.lifetime.expired_at(monotonic_coarse_ns()), "an entry expired");
         std::array<Tag, max_entry_tags> tags;
         const Verdict verdict =

@@ -120,16 +120,10 @@ bool Cache::Impl::read_l1(Call& call) noexcept {
         segment->note(Note::not_asked);
         return false;
     }
-    const std::span<std::byte> bytes = segment->get(call.hash, call.key, call.writer.entry_target());
-    if (bytes.empty()) {
-        counters_.add(Counter::l1_absent);
-        return false;
-    }
+    // The private copy is decoded, and its key compared: other processes write the segment.
     EntryView entry;
-    // Other processes write the segment: its promise about the key is checked here again.
-    if (decode_entry(bytes, entry) != StatusCode::ok || !same_bytes(entry.key, call.key)) {
-        counters_.add(Counter::l1_malformed);
-        segment->note(Note::malformed);
+    if (segment->get(call.hash, call.key, call.writer.entry_target(), entry).empty()) {
+        counters_.add(Counter::l1_absent);
         return false;
     }
     return serve(call, entry, Tier::l1);

@@ -102,7 +102,7 @@ Result<ClockTable> ClockTable::attach(std::span<const std::byte> memory) {
     return ClockTable(header, slot_count - 1);
 }
 
-ClockSlot& ClockTable::slot(Tag tag) const noexcept {
+inline ClockSlot& ClockTable::slot(Tag tag) const noexcept {
     return reinterpret_cast<ClockSlot*>(header_ + 1)[tag & mask_];
 }
 

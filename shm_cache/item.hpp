@@ -118,7 +118,12 @@ struct ItemWords {
     [[nodiscard]] std::size_t key_length() const noexcept { return third >> 44; }
     [[nodiscard]] std::size_t stored_length() const noexcept { return third >> 22 & item_stored_bytes_max; }
     [[nodiscard]] std::size_t tag_count() const noexcept { return third >> 14 & 0xff; }
+    [[nodiscard]] unsigned flags() const noexcept { return static_cast<unsigned>(third >> 10 & 15); }
+    [[nodiscard]] unsigned format() const noexcept { return static_cast<unsigned>(third >> 8 & 3); }
+    [[nodiscard]] unsigned data_class() const noexcept { return static_cast<unsigned>(third >> 6 & 3); }
     [[nodiscard]] unsigned extras() const noexcept { return static_cast<unsigned>(third & 63); }
+    [[nodiscard]] bool compressed() const noexcept { return (flags() & entry_lz4) != 0; }
+    [[nodiscard]] bool in_parts() const noexcept { return (flags() & (item_part | item_head)) != 0; }
     [[nodiscard]] std::size_t tags_at() const noexcept { return item_tags_at(extras()); }
     [[nodiscard]] std::size_t key_at() const noexcept { return tags_at() + tag_count() * sizeof(Tag); }
     [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length(); }
@@ -137,9 +142,9 @@ struct ItemWords {
         h.key_length = static_cast<std::uint32_t>(key_length());
         h.stored_length = static_cast<std::uint32_t>(stored_length());
         h.tag_count = static_cast<std::uint8_t>(tag_count());
-        h.flags = static_cast<std::uint8_t>(third >> 10 & 15);
-        h.format = static_cast<std::uint8_t>(third >> 8 & 3);
-        h.data_class = static_cast<std::uint8_t>(third >> 6 & 3);
+        h.flags = static_cast<std::uint8_t>(flags());
+        h.format = static_cast<std::uint8_t>(format());
+        h.data_class = static_cast<std::uint8_t>(data_class());
         h.extras = static_cast<std::uint8_t>(extras());
         h.received_at_ns = received_at_ns;
         return h;
@@ -222,30 +227,31 @@ void store_item(Word* item, const ItemHeader& header, const ItemContent& content
 
 // The fields and the raw length of an item; returns the checksum, 0 where it has none. Each field is written
 // where it will be read: a copy of the whole, right after its parts were written, would wait for them.
-inline std::uint64_t load_item_fields(const Word* item, const ItemHeader& header, EntryFields& fields,
+inline std::uint64_t load_item_fields(const Word* item, const ItemWords& words, EntryFields& fields,
                                       std::uint32_t& raw_length) noexcept {
     const Word* extra = item + item_header_words;
+    const unsigned extras = words.extras();
     fields = {};
-    fields.lifetime.received_at_ns = header.received_at_ns;
-    fields.lifetime.hard_ttl_ms = header.hard_ttl_ms;
-    fields.flags = static_cast<std::uint8_t>(header.flags & storable_flags);
-    fields.format = static_cast<PayloadFormat>(header.format);
-    fields.data_class = static_cast<DataClass>(header.data_class);
-    raw_length = header.stored_length;
-    if (header.extras == 0) return 0;
-    if ((header.extras & item_epoch) != 0) fields.epoch = (extra++)->load(word_load_order);
-    if ((header.extras & item_stamp) != 0) fields.stamp = (extra++)->load(word_load_order);
-    if ((header.extras & item_refresh) != 0) {
+    fields.lifetime.received_at_ns = words.received_at_ns;
+    fields.lifetime.hard_ttl_ms = words.hard_ttl_ms();
+    fields.flags = static_cast<std::uint8_t>(words.flags() & storable_flags);
+    fields.format = static_cast<PayloadFormat>(words.format());
+    fields.data_class = static_cast<DataClass>(words.data_class());
+    raw_length = static_cast<std::uint32_t>(words.stored_length());
+    if (extras == 0) return 0;
+    if ((extras & item_epoch) != 0) fields.epoch = (extra++)->load(word_load_order);
+    if ((extras & item_stamp) != 0) fields.stamp = (extra++)->load(word_load_order);
+    if ((extras & item_refresh) != 0) {
         const std::uint64_t word = (extra++)->load(word_load_order);
         fields.lifetime.soft_ttl_ms = static_cast<std::uint32_t>(word >> 32);
         fields.fill_cost_us = static_cast<std::uint32_t>(word);
     }
-    if ((header.extras & item_age) != 0) {
+    if ((extras & item_age) != 0) {
         const std::uint64_t word = (extra++)->load(word_load_order);
         fields.lifetime.age_ms = static_cast<std::uint32_t>(word >> 32);
         raw_length = static_cast<std::uint32_t>(word);
     }
-    return (header.extras & item_checksum) != 0 ? extra->load(word_load_order) : 0;
+    return (extras & item_checksum) != 0 ? extra->load(word_load_order) : 0;
 }
 
 // Can a value have these lengths?
@@ -255,8 +261,8 @@ inline std::uint64_t load_item_fields(const Word* item, const ItemHeader& header
                       : stored_length == raw_length;
 }
 // Can an item that is a whole value have these lengths and flags? Nothing else of a header can be wrong.
-[[nodiscard]] inline bool plausible(const ItemHeader& header, std::uint32_t raw_length) noexcept {
-    return plausible(header.compressed(), header.stored_length, raw_length);
+[[nodiscard]] inline bool plausible(const ItemWords& words, std::uint32_t raw_length) noexcept {
+    return plausible(words.compressed(), words.stored_length(), raw_length);
 }
 
 // The most an entry may have to be stored as one item, whatever its extras.

@@ -107,27 +107,26 @@ template <class Reserve>
                                                                    std::span<Tag, max_entry_tags> tags,
                                                                    Reserve&& reserve,
                                                                    ValueRead& read) noexcept {
-    const ItemHeader header = words.header();
-    load_item_fields(item, header, read.fields, read.raw_length);
+    load_item_fields(item, words, read.fields, read.raw_length);
     PartsNote note;
-    std::size_t length = header.stored_length;
-    if (header.in_parts()) [[unlikely]] {
-        if (!read_parts_note(geometry, item, header, read.raw_length, note)) return ReadResult::other;
+    std::size_t length = words.stored_length();
+    if (words.in_parts()) [[unlikely]] {
+        if (!read_parts_note(geometry, item, words.header(), read.raw_length, note)) return ReadResult::other;
         length = note.stored_length;
-    } else if (!plausible(header, read.raw_length)) {
+    } else if (!plausible(words, read.raw_length)) {
         return ReadResult::other;
     }
     std::byte* to = reserve(length);
     if (to == nullptr) return ReadResult::no_room;
-    if (header.tag_count > 0) {
-        read_bytes(item, header.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
-                   header.tag_count * sizeof(Tag));
+    const std::size_t tag_count = words.tag_count();
+    if (tag_count > 0) {
+        read_bytes(item, words.tags_at(), reinterpret_cast<std::byte*>(tags.data()), tag_count * sizeof(Tag));
     }
-    read.tag_count = header.tag_count;
+    read.tag_count = tag_count;
     read.stored = {to, length};
-    if (header.in_parts()) [[unlikely]]
+    if (words.in_parts()) [[unlikely]]
         return read_parts(note, read.stored);
-    read_bytes(item, header.value_at(), to, length);
+    read_bytes(item, words.value_at(), to, length);
     return ReadResult::whole;
 }
 

@@ -29,13 +29,14 @@ void Segment::Impl::sample_hit(KeyHash hash, std::uint64_t seen) noexcept {
     const Slot slot = Slot::unpack(seen);
     const Word* item = blocks.item(slot.block, slot.offset);
     // The item may be another one by now: then the sample has a wrong size.
-    const ItemHeader header = load_item_header(item);
+    const ItemWords words = load_item_words(item);
+    const ItemHeader header = words.header();
     std::uint64_t units = header.units();
     PartsNote note;
     if (header.in_parts() && fits_block(geometry, slot.offset, header.bytes())) {
         EntryFields fields;
         std::uint32_t raw_length = 0;
-        load_item_fields(item, header, fields, raw_length);
+        load_item_fields(item, words, fields, raw_length);
         if (read_parts_note(geometry, item, header, raw_length, note)) {
             units = note.stored_length / unit_bytes;
         }
@@ -56,32 +57,31 @@ struct TakeEntry {
     bool& unsealed;
 
     ReadResult operator()(const Word* item, const ItemWords& words) const noexcept {
-        const ItemHeader header = words.header();
         EntryHead head;
-        head.checksum = load_item_fields(item, header, head.fields, head.raw_length);
-        head.tag_count = header.tag_count;
-        head.key_length = header.key_length;
-        head.stored_length = header.stored_length;
+        head.checksum = load_item_fields(item, words, head.fields, head.raw_length);
+        head.tag_count = static_cast<std::uint8_t>(words.tag_count());
+        head.key_length = static_cast<std::uint32_t>(words.key_length());
+        head.stored_length = static_cast<std::uint32_t>(words.stored_length());
         PartsNote note{};
-        if (header.in_parts()) {
-            if (!read_parts_note(segment.geometry, item, header, head.raw_length, note)) {
+        if (words.in_parts()) [[unlikely]] {
+            if (!read_parts_note(segment.geometry, item, words.header(), head.raw_length, note)) {
                 return ReadResult::other;
             }
             head.stored_length = static_cast<std::uint32_t>(note.stored_length);
-        } else if (!plausible(header, head.raw_length)) {
+        } else if (!plausible(words, head.raw_length)) {
             return ReadResult::other;
         }
         // Tags, key and payload lie in an item as in an entry.
-        const std::size_t value_at = entry_header_bytes + header.value_at() - header.tags_at();
+        const std::size_t value_at = entry_header_bytes + words.value_at() - words.tags_at();
         const std::size_t size = value_at + head.stored_length;
         std::byte* to = target.reserve(target.context, size);
         if (to == nullptr) return ReadResult::no_room;
         entry = {to, size};
         write_entry_header(head, entry.first<entry_header_bytes>());
-        unsealed = (header.extras & item_checksum) == 0;
-        const std::size_t here = header.in_parts() ? value_at : size;
-        read_bytes(item, header.tags_at(), to + entry_header_bytes, here - entry_header_bytes);
-        return header.in_parts() ? segment.read_parts(note, entry.subspan(value_at)) : ReadResult::whole;
+        unsealed = (words.extras() & item_checksum) == 0;
+        const std::size_t here = words.in_parts() ? value_at : size;
+        read_bytes(item, words.tags_at(), to + entry_header_bytes, here - entry_header_bytes);
+        return words.in_parts() ? segment.read_parts(note, entry.subspan(value_at)) : ReadResult::whole;
     }
 };
 
@@ -144,23 +144,22 @@ StatusCode Segment::Impl::find_view(const KeyHash& hash, std::span<const std::by
     view.release();
     const StatusCode code = find(hash, key, [&](const Word* item, const ItemWords& words) noexcept {
         view.release();  // of an earlier try
-        const ItemHeader header = words.header();
-        load_item_fields(item, header, view.fields, view.raw_length);
-        if (header.in_parts() || (header.compressed() && !compressed_too)) {
-            return (header.flags & item_part) == 0 ? ReadResult::copy_only : ReadResult::other;
+        load_item_fields(item, words, view.fields, view.raw_length);
+        if (words.in_parts() || (words.compressed() && !compressed_too)) {
+            return (words.flags() & item_part) == 0 ? ReadResult::copy_only : ReadResult::other;
         }
-        if (!plausible(header, view.raw_length)) return ReadResult::other;
-        const BlockLife life{blocks.block_of(item), header.generation};
+        if (!plausible(words, view.raw_length)) return ReadResult::other;
+        const BlockLife life{blocks.block_of(item), words.generation()};
         std::optional<ViewPin> pin = processes.pin_view(life);
         if (!pin) return ReadResult::no_pin;
         const BlockState state = blocks.state_after_pin(life.block);
         if (state.generation != life.generation || !may_be_pinned(state.phase)) return ReadResult::torn;
-        if (header.tag_count > 0) {
-            read_bytes(item, header.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
-                       header.tag_count * sizeof(Tag));
+        if (words.tag_count() > 0) {
+            read_bytes(item, words.tags_at(), reinterpret_cast<std::byte*>(tags.data()),
+                       words.tag_count() * sizeof(Tag));
         }
-        view.tag_count = header.tag_count;
-        view.stored = {reinterpret_cast<const std::byte*>(item) + header.value_at(), header.stored_length};
+        view.tag_count = words.tag_count();
+        view.stored = {reinterpret_cast<const std::byte*>(item) + words.value_at(), words.stored_length()};
         view.pin() = *std::move(pin);
         return ReadResult::whole;
     });
