@@ -32,17 +32,6 @@ bool BlockTable::change(std::uint32_t block, const BlockState& from, const Block
     return states_[block].compare_exchange_strong(expected, to.pack(), std::memory_order_seq_cst);
 }
 
-std::optional<std::uint32_t> BlockTable::reserve(std::uint32_t block, std::uint64_t units) noexcept {
-    // Relaxed: the space is the caller's by the pin and the state; nothing is published here. The load first
-    // keeps the word from growing without end while a full block waits to be sealed.
-    Word& word = reserved(block);
-    if (word.load(std::memory_order_relaxed) + units > units_per_block_) return std::nullopt;
-    const std::uint64_t offset = word.fetch_add(units, std::memory_order_relaxed);
-    // The second comparison: no overflow, whatever the word holds.
-    if (offset + units > units_per_block_ || offset >= units_per_block_) return std::nullopt;
-    return static_cast<std::uint32_t>(offset);
-}
-
 void BlockTable::mark_start(std::uint32_t block, std::uint32_t offset) noexcept {
     // Release: pairs with for_each_start(), which then sees the item's header.
     const std::uint32_t bit = offset / units_per_bit;

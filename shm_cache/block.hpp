@@ -221,4 +221,16 @@ class BlockTable {
     std::uint64_t note_bytes_ = 0;
 };
 
+// Inline, as mark_start() is not: an optional that is returned is put together in memory.
+inline std::optional<std::uint32_t> BlockTable::reserve(std::uint32_t block, std::uint64_t units) noexcept {
+    // Relaxed: the space is the caller's by the pin and the state; nothing is published here. The load first
+    // keeps the word from growing without end while a full block waits to be sealed.
+    Word& word = reserved(block);
+    if (word.load(std::memory_order_relaxed) + units > units_per_block_) return std::nullopt;
+    const std::uint64_t offset = word.fetch_add(units, std::memory_order_relaxed);
+    // The second comparison: no overflow, whatever the word holds.
+    if (offset + units > units_per_block_ || offset >= units_per_block_) return std::nullopt;
+    return static_cast<std::uint32_t>(offset);
+}
+
 }  // namespace tiercache

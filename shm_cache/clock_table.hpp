@@ -115,7 +115,7 @@ class ClockTable {
 
  private:
     ClockTable(ClockTableHeader* header, std::uint32_t mask) noexcept : header_(header), mask_(mask) {}
-    [[nodiscard]] ClockSlot& slot(Tag tag) const noexcept;
+    [[nodiscard]] inline ClockSlot& slot(Tag tag) const noexcept;
 
     ClockTableHeader* header_ = nullptr;
     std::uint32_t mask_ = 0;

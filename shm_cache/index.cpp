@@ -65,18 +65,38 @@ struct Index::Choice {
     Slot slot;
     bool own = false;
     bool displaces = false;
+
+    // Each where it will be read: a copy of the whole, right after its parts were written, would wait for
+    // them.
+    void take(Word& at, std::uint64_t word, bool is_own, bool is_displaced) noexcept {
+        this->word = &at;
+        seen = word;
+        slot = Slot::unpack(word);
+        own = is_own;
+        displaces = is_displaced;
+    }
 };
 
 void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                    Choice& choice) const noexcept {
-    choice = {};
+    // The key's own is found by its tag at once, or it is not there; what this misses sole() sees.
+    for (std::size_t b = 0; b < 2; ++b) {
+        Bucket& bucket = candidates.bucket(b);
+        for (TaggedSlots slots(bucket, slot_tag(hash)); !slots.empty();) {
+            Word& at = bucket.slots[slots.take()];
+            std::uint64_t word = 0;
+            if (!holds_key(at, hash, key, word) || Slot::unpack(word).pending()) continue;
+            choice.take(at, word, true, false);
+            return;
+        }
+    }
     std::uint32_t worth = UINT32_MAX;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         std::uint64_t word = 0;
         const bool own = holds_key(candidates[i], hash, key, word);
         const Slot slot = Slot::unpack(word);
         if (own && !slot.pending()) {
-            choice = {&candidates[i], word, slot, true, false};
+            choice.take(candidates[i], word, true, false);
             return;
         }
         const bool in_use = !own && !unused(word);
@@ -84,7 +104,7 @@ void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
         // Among equals, the place after the new item's tag: no slot is the eternal victim.
         const bool tie = other_worth == worth && in_use && i <= slot_tag(hash) % Candidates::count;
         if (other_worth < worth || tie) {
-            choice = {&candidates[i], word, slot, false, in_use && !slot.pending()};
+            choice.take(candidates[i], word, false, in_use && !slot.pending());
             worth = other_worth;
         }
     }
@@ -230,9 +250,9 @@ static bool exchange_slot(const Index::ItemSlot& item, Make make) noexcept {
 bool Index::move_item(const ItemSlot& item, BlockLife to, std::uint32_t offset,
                       const EvictionPolicy& policy) noexcept {
     return exchange_slot(item, [&](std::uint8_t frequency) {
-        return Slot{item.seen.tag, Slot::slot_generation(to.generation), to.block,
-                    offset, kept_frequency(policy, frequency)}
-            .pack();
+        Slot slot = Slot::of(item.seen.tag, to, offset);
+        slot.frequency = kept_frequency(policy, frequency);
+        return slot.pack();
     });
 }
 

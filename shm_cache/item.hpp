@@ -179,7 +179,7 @@ struct ItemWords {
 
 // Has the item this key? Only after names_item().
 [[nodiscard, gnu::always_inline]] inline bool has_key(const Word* item, const ItemWords& words,
-                                  std::span<const std::byte> key) noexcept {
+                                                      std::span<const std::byte> key) noexcept {
     return words.key_length() == key.size() && equals_words(item + words.key_at() / word_bytes, key);
 }
 

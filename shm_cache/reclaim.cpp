@@ -20,8 +20,6 @@ constexpr std::uint32_t emergency_blocks_min = 2;
 constexpr int rounds_max = 16;
 // Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
 constexpr int room_attempts_max = 4;
-// With fewer blocks a main queue takes more than it gives.
-constexpr std::uint32_t copy_forward_blocks_min = 8;
 // An open block that has not filled while all others were opened this many times over is sealed.
 constexpr std::uint64_t idle_rounds = 2;
 // A sealed block that has not had its turn while all others were opened this many times over gets it: what of
@@ -41,13 +39,6 @@ constexpr std::uint64_t lately = 2;
 
 std::uint32_t Reclaimer::reserve_of(std::uint32_t block_count) noexcept {
     return block_count >= 256 ? 4 : block_count >= 8 ? 2 : 1;
-}
-
-EvictionPolicy Reclaimer::policy() const noexcept {
-    // Relaxed: a number by itself.
-    EvictionPolicy policy = EvictionPolicy::unpack(header_->policy.load(std::memory_order_relaxed));
-    policy.copy_forward = policy.copy_forward && blocks_.count() >= copy_forward_blocks_min;
-    return policy;
 }
 
 void Reclaimer::adapt(const EvictionPolicy& best) noexcept {

@@ -53,7 +53,12 @@ class Reclaimer {
           streams_(streams),
           processes_(processes) {}
 
-    [[nodiscard]] EvictionPolicy policy() const noexcept;
+    [[nodiscard]] EvictionPolicy policy() const noexcept {
+        // Relaxed: a number by itself.
+        EvictionPolicy policy = EvictionPolicy::unpack(header_->policy.load(std::memory_order_relaxed));
+        policy.copy_forward = policy.copy_forward && blocks_.count() >= copy_forward_blocks_min;
+        return policy;
+    }
     // The rules that missed least on the sample: for all processes from here on, unless the policy was fixed.
     void adapt(const EvictionPolicy& best) noexcept;
     // Is there room that was never used? What comes first is kept then: no item has proven better yet.
@@ -72,6 +77,9 @@ class Reclaimer {
     // Free blocks that reclamation strives for.
 
  private:
+    // With fewer blocks a main queue takes more than it gives.
+    static constexpr std::uint32_t copy_forward_blocks_min = 8;
+
     enum class Keep { by_policy, nothing };
     struct Evacuation;
     struct Survey;

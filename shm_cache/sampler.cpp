@@ -121,11 +121,7 @@ void Sampler::note(const KeyHash& hash, std::uint64_t units) noexcept {
 }
 
 std::optional<std::size_t> Sampler::advance(ProcessTable& processes) noexcept {
-    if (state_ == nullptr ||
-        state_->head.load(std::memory_order_relaxed) == state_->tail.load(std::memory_order_relaxed) ||
-        !lock(processes)) {
-        return std::nullopt;
-    }
+    if (!has_notes() || !lock(processes)) return std::nullopt;
     sweep();
     std::uint64_t tail = state_->tail.load(std::memory_order_relaxed);
     const std::uint64_t head = state_->head.load(std::memory_order_relaxed);

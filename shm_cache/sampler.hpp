@@ -90,6 +90,12 @@ class Sampler {
     // Works off some of the notes. From time to time it returns the candidate that the segment should follow.
     // Only after ProcessTable::claim_slot().
     std::optional<std::size_t> advance(ProcessTable& processes) noexcept;
+    // Has it any?
+    [[nodiscard]] bool has_notes() const noexcept {
+        // Relaxed: what is missed now is found by the next one.
+        return state_ != nullptr &&
+               state_->head.load(std::memory_order_relaxed) != state_->tail.load(std::memory_order_relaxed);
+    }
 
     [[nodiscard]] SamplerReport report() const noexcept;
 

@@ -52,7 +52,7 @@ namespace {
 template <class Impl>
 struct TakeEntry {
     Impl& segment;
-    CopyTarget target;
+    const CopyTarget& target;
     std::span<std::byte>& entry;
     bool& unsealed;
 
@@ -105,7 +105,10 @@ std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte
     if (code != StatusCode::ok) return {};
     if (unsealed) seal_entry(bytes);
     // The key was compared where it lies, and copied after: only damage can have come between.
-    return decode_entry_of(bytes, key, entry) ? bytes : std::span<std::byte>{};
+    if (decode_entry_of(bytes, key, entry)) [[likely]]
+        return bytes;
+    note(Note::malformed);
+    return {};
 }
 
 std::span<std::byte> Segment::get(const KeyHash& hash, std::span<const std::byte> key,

@@ -335,7 +335,7 @@ class Segment::WarmCopy {
         if (!has_room(bytes.size()) || !to_.index.copy_has_place(hash) || !vouch(entry, content)) return;
         if (!to_.reclaimer.policy().copy_forward) stream.queue = Queue::small;
         stream.data_class = entry.fields.data_class;
-        if (!to_.store_copy(hash, content, {stream, slot.frequency}).ok()) return;
+        if (!to_.store_copy(hash, content, {stream, static_cast<std::uint32_t>(slot.frequency)}).ok()) return;
         ++progress_.items_copied;
         progress_.bytes_copied += bytes.size();
     }

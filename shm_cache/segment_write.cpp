@@ -83,8 +83,7 @@ Status Segment::Impl::store_item(const KeyHash& hash, const ItemContent& content
     tiercache::store_item(blocks.item(life.block, place->offset), header, content);
     blocks.note_expiry(life.block, expires_at_ns(header.received_at_ns, header.hard_ttl_ms));
     blocks.mark_start(life.block, place->offset);
-    Slot slot{slot_tag(hash), Slot::slot_generation(life.generation), life.block,
-              place->offset, 0};
+    Slot slot = Slot::of(slot_tag(hash), life, place->offset);
     if (copied != nullptr) {
         slot.frequency = copied->frequency;
         const bool copy = index.publish_copy(hash, content.key, slot, [] {});
@@ -107,6 +106,7 @@ Status Segment::Impl::store_copy(const KeyHash& hash, const ItemContent& content
 
 void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
     if (sampler.samples(hash)) sampler.note(hash, units);
+    if (!sampler.has_notes()) return;
     if (const std::optional<std::size_t> chosen = sampler.advance(processes)) {
         reclaimer.adapt(candidates[*chosen]);
     }

@@ -141,7 +141,8 @@ inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) no
     copy_one<T>(from + size - sizeof(T), to + size - sizeof(T));
 }
 
-[[gnu::always_inline]] inline void copy_by_instructions(const std::byte* from, std::byte* to, std::size_t size) noexcept {
+[[gnu::always_inline]] inline void copy_by_instructions(const std::byte* from, std::byte* to,
+                                                        std::size_t size) noexcept {
     using Vector = long long __attribute__((vector_size(16)));
     if (size >= string_copy_bytes) {
         asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(size) : : "memory");
@@ -200,7 +201,8 @@ inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept
 }
 
 // Of at least 16 bytes.
-[[gnu::always_inline]] inline bool equal_by_vectors(const std::byte* shared, const std::byte* mine, std::size_t size) noexcept {
+[[gnu::always_inline]] inline bool equal_by_vectors(const std::byte* shared, const std::byte* mine,
+                                                    std::size_t size) noexcept {
     for (std::size_t at = 16; at + 16 < size; at += 16) {
         if (_mm_movemask_epi8(equal_16(shared + at, mine + at)) != 0xffff) return false;
     }
@@ -211,7 +213,8 @@ inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept
 #endif
 
 // Are the bytes at `shared`, at this moment, those of `mine`? Reads size rounded up to whole words.
-[[gnu::always_inline]] inline bool equals_words(const Word* shared, std::span<const std::byte> mine) noexcept {
+[[gnu::always_inline]] inline bool equals_words(const Word* shared,
+                                                std::span<const std::byte> mine) noexcept {
 #if defined(__x86_64__)
     if constexpr (copy_by_vectors) {
         if (mine.size() >= 16) {

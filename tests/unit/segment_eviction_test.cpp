@@ -329,8 +329,9 @@ TEST_F(EvictionTest, PutsAndMovesOfOneKeyAgree) {
             const Index::ItemSlot slot = slot_of(1);
             if (slot.word == nullptr) continue;
             // The same item, as if it lay at its own place again: only frequency changes.
-            (void)Index::move_item(slot, {slot.seen.block, blocks_.state(slot.seen.block).generation},
-                                   slot.seen.offset, EvictionPolicy{});
+            const auto block = static_cast<std::uint32_t>(slot.seen.block);
+            (void)Index::move_item(slot, {block, blocks_.state(block).generation}, slot.seen.offset,
+                                   EvictionPolicy{});
         }
     });
     std::uint64_t wrong = 0;
@@ -368,9 +369,7 @@ TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
         const std::uint32_t block = blocks_.count() - 1 - i % 2;
         const auto offset = static_cast<std::uint32_t>(i * units);
         copy_item(item, blocks_.item(block, offset), units, generation, offset_mark(offset));
-        words[i] = Slot{first.seen.tag, Slot::slot_generation(generation), static_cast<std::uint16_t>(block),
-                        offset, 0}
-                       .pack();
+        words[i] = Slot::of(first.seen.tag, {block, generation}, offset).pack();
     }
     const Index::Candidates slots = slots_of(1);
     Word& slot = slots[9];

@@ -264,9 +264,7 @@ TEST_F(ReclaimTest, ScrubbingClearsStaleSlotsAndNoOthers) {
     const BlockLife life = open_block(base());
     Word& slot = index_.candidates(place_hash(hash_key(key_of(999))))[6];
     ASSERT_EQ(slot.load(), 0U);
-    slot.store(
-        Slot{77, Slot::slot_generation(life.generation + 2), static_cast<std::uint16_t>(life.block), 5, 0}
-            .pack());
+    slot.store(Slot::of(77, {life.block, life.generation + 2}, 5).pack());
     for (std::uint64_t i = 0; i < geometry_.bucket_count; ++i) index_.scrub();
     EXPECT_EQ(slot.load(), 0U);
     for (std::uint64_t key = 0; key < 20; ++key) EXPECT_TRUE(look_up(segment_, key).hit);

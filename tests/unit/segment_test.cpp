@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "shm_cache/index.hpp"
 #include "shm_cache/item.hpp"
 #include "shm_cache/layout.hpp"
 #include "tests/unit/segment_oracle.hpp"
@@ -23,6 +24,18 @@ class SegmentTest : public ::testing::Test {
     OwnMemory memory_;
     Segment segment_;
 };
+
+// Every process of a host must find the same bits, whatever compiled it.
+TEST(Slot, LiesAsItsWordSays) {
+    Slot slot = Slot::of(0xabcd, {0x2345, 0x7ffe}, 0x3cafe);
+    slot.frequency = 2;
+    const std::uint64_t word = std::uint64_t{0xabcd} << 48 | std::uint64_t{0x1fff} << 34 |
+                               std::uint64_t{0x2345} << 20 | std::uint64_t{0x3cafe} << 2 | 2;
+    EXPECT_EQ(slot.pack(), word);
+    EXPECT_EQ(slot.as_pending().pack(), word | std::uint64_t{1} << 47);
+    EXPECT_EQ(Slot::unpack(word).pack(), word);
+    EXPECT_EQ(Slot::unpack(word).offset, 0x3cafeU);
+}
 
 TEST_F(SegmentTest, AnEmptySegmentHasNothing) {
     EXPECT_FALSE(look_up(segment_, 1).hit);

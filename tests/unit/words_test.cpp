@@ -2,9 +2,11 @@
 #include "shm_cache/words.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <numeric>
 #include <vector>
 
@@ -76,6 +78,71 @@ TEST_F(WordsTest, EqualityIsOfAllBytesAndOfNoOther) {
         bytes()[size] ^= std::byte{1};
         ASSERT_TRUE(equals_words(shared_.data(), mine)) << size;
         bytes()[size] ^= std::byte{1};
+    }
+}
+
+// Pages between two that nobody may touch: what reads or writes one byte too many dies.
+class GuardedPages {
+ public:
+    static constexpr std::size_t page = 4096;
+    static constexpr std::size_t size = 2 * page;
+
+    GuardedPages() : base_(::mmap(nullptr, size + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+        EXPECT_NE(base_, MAP_FAILED);
+        EXPECT_EQ(::mprotect(begin(), size, PROT_READ | PROT_WRITE), 0);
+    }
+    ~GuardedPages() { ::munmap(base_, size + 2 * page); }
+    GuardedPages(const GuardedPages&) = delete;
+    GuardedPages& operator=(const GuardedPages&) = delete;
+
+    [[nodiscard]] std::byte* begin() const { return static_cast<std::byte*>(base_) + page; }
+    [[nodiscard]] std::byte* end() const { return begin() + size; }
+    // The place of `bytes` bytes at the first of them, or at the last.
+    [[nodiscard]] std::byte* place(std::size_t bytes, bool last) const { return last ? end() - bytes : begin(); }
+
+ private:
+    void* base_;
+};
+
+const Word* words_at(const std::byte* at) {
+    return reinterpret_cast<const Word*>(at - reinterpret_cast<std::uintptr_t>(at) % word_bytes);
+}
+std::size_t within_word(const std::byte* at) { return reinterpret_cast<std::uintptr_t>(at) % word_bytes; }
+
+TEST(WordsAtPageEnds, CopiesTouchNoByteBeside) {
+    const GuardedPages shared;
+    const GuardedPages mine;
+    for (std::size_t i = 0; i < GuardedPages::size; ++i) shared.begin()[i] = static_cast<std::byte>(i * 131 + i / 251);
+    const auto is_untouched = [](std::byte b) { return b == untouched; };
+    for (std::size_t size = 0; size < 2600; ++size) {
+        for (const bool last : {false, true}) {
+            const std::byte* from = shared.place(size, last);
+            std::byte* to = mine.place(size, last);
+            std::fill(mine.begin(), mine.end(), untouched);
+            read_bytes(words_at(from), within_word(from), to, size);
+            ASSERT_TRUE(std::equal(to, to + size, from)) << size;
+            ASSERT_TRUE(std::all_of(mine.begin(), to, is_untouched)) << size;
+            ASSERT_TRUE(std::all_of(to + size, mine.end(), is_untouched)) << size;
+        }
+    }
+}
+
+TEST(WordsAtPageEnds, EqualityReadsNoByteBeside) {
+    const GuardedPages shared;
+    const GuardedPages mine;
+    for (std::size_t size = 0; size <= 300; ++size) {
+        for (const bool last : {false, true}) {
+            const std::size_t whole_words = (size + word_bytes - 1) / word_bytes * word_bytes;
+            const std::byte* theirs = shared.place(whole_words, last);
+            std::byte* own = mine.place(size, last);
+            std::copy_n(theirs, size, own);
+            ASSERT_TRUE(equals_words(words_at(theirs), {own, size})) << size;
+            for (std::size_t bit = 0; bit < size * 8; ++bit) {
+                own[bit / 8] ^= std::byte{1} << bit % 8;
+                ASSERT_FALSE(equals_words(words_at(theirs), {own, size})) << size << " " << bit;
+                own[bit / 8] ^= std::byte{1} << bit % 8;
+            }
+        }
     }
 }
 
