@@ -98,7 +98,9 @@ class GuardedPages {
     [[nodiscard]] std::byte* begin() const { return static_cast<std::byte*>(base_) + page; }
     [[nodiscard]] std::byte* end() const { return begin() + size; }
     // The place of `bytes` bytes at the first of them, or at the last.
-    [[nodiscard]] std::byte* place(std::size_t bytes, bool last) const { return last ? end() - bytes : begin(); }
+    [[nodiscard]] std::byte* place(std::size_t bytes, bool last) const {
+        return last ? end() - bytes : begin();
+    }
 
  private:
     void* base_;
@@ -112,7 +114,8 @@ std::size_t within_word(const std::byte* at) { return reinterpret_cast<std::uint
 TEST(WordsAtPageEnds, CopiesTouchNoByteBeside) {
     const GuardedPages shared;
     const GuardedPages mine;
-    for (std::size_t i = 0; i < GuardedPages::size; ++i) shared.begin()[i] = static_cast<std::byte>(i * 131 + i / 251);
+    for (std::size_t i = 0; i < GuardedPages::size; ++i)
+        shared.begin()[i] = static_cast<std::byte>(i * 131 + i / 251);
     const auto is_untouched = [](std::byte b) { return b == untouched; };
     for (std::size_t size = 0; size < 2600; ++size) {
         for (const bool last : {false, true}) {
