@@ -58,7 +58,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions check-arm64 demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -75,6 +75,7 @@ help:
 	@echo 'make check-core   PostgreSQL'"'"'s own suites with tiercache.mode = auto, against a run without (part of check)'
 	@echo 'make check-fresh  the demo and the tests in a bare Debian made with debootstrap (as root)'
 	@echo 'make check-versions  the tests of the extension on PostgreSQL 17 and 18, in bare Debians of theirs (as root)'
+	@echo 'make check-arm64  the unit tests of the segment, built for arm64, in an emulator'
 	@echo 'make check-sanitizers  all unit tests with ASan, UBSan and TSan'
 	@echo 'make check-memory  the extension in a server built for it: assertions, ASan and UBSan; MEMORY_KINDS=memcheck: Valgrind'
 	@echo 'make sqlsmith     random queries with tiercache.verify = error; SQLSMITH_QUERIES=10000'
@@ -234,6 +235,8 @@ bench-eviction: $(B)/bench/eviction_bench
 	@$< $(TRACES)
 check-fresh:
 	@tests/debootstrap.sh
+check-arm64:
+	@tests/arm64.sh
 check-versions:
 	@tests/versions.sh
 

@@ -217,9 +217,9 @@ template <class Impl, class Described, class Reserve>
 // A value that has nothing but a ttl, as most have, is taken and judged in registers. Any other one goes
 // through `described`, which is made only then.
 template <class Reserve>
-[[gnu::always_inline]] inline StatusCode SharedCache::read(Segment::Impl& at, const KeyHash& hash, Key key,
-                                                           const Reserve& reserve, Described& described,
-                                                           Plain& plain) noexcept {
+[[gnu::always_inline]] inline StatusCode SharedCache::read_in(Segment::Impl& at, const KeyHash& hash, Key key,
+                                                              const Reserve& reserve, Described& described,
+                                                              Plain& plain) noexcept {
     const auto take = [&](const Word* item, const ItemWords& words) noexcept {
         plain = {words.stored_length(), words.received_at_ns, words.hard_ttl_ms()};
         described.there = !words.plain();
@@ -237,14 +237,26 @@ template <class Reserve>
 
 // The same in what took the place of a segment that turned out to be closed.
 template <class Reserve>
-[[gnu::noinline]] StatusCode SharedCache::read_next(KeyHash hash, Key key, const Reserve& reserve,
-                                                    Described& described, Plain& plain) noexcept {
-    while (true) {
-        Segment::Impl& at = segment_.latest();
-        const StatusCode code = read(at, hash, key, reserve, described, plain);
+[[gnu::noinline]] StatusCode SharedCache::read_after(Segment::Impl& closed, KeyHash hash, Key key,
+                                                     const Reserve& reserve, Described& described,
+                                                     Plain& plain) noexcept {
+    Segment::Impl* at = &closed;
+    while ((at = segment_.follow(*at, Segment::Urgency::now_and_then)) != nullptr) {
+        const StatusCode code = read_in(*at, hash, key, reserve, described, plain);
         if (code != StatusCode::unavailable) return code;
-        if (segment_.follow(at, Segment::Urgency::now_and_then) == nullptr) return StatusCode::not_found;
     }
+    return StatusCode::not_found;
+}
+
+template <class Reserve>
+[[gnu::always_inline]] inline StatusCode SharedCache::read(Key key, const Reserve& reserve,
+                                                           Described& described, Plain& plain) noexcept {
+    const KeyHash hash = hash_key(key);
+    Segment::Impl& at = segment_.latest();
+    const StatusCode code = read_in(at, hash, key, reserve, described, plain);
+    if (code != StatusCode::unavailable) [[likely]]
+        return code;
+    return read_after(at, hash, key, reserve, described, plain);
 }
 
 Hit SharedCache::judge_described(const Described& described) noexcept {
@@ -269,14 +281,9 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
 }
 
 Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
-    const Key bytes = bytes_of(key);
-    const KeyHash hash = hash_key(bytes);
-    const auto room = room_in(value);
     Described found;
     Plain plain;
-    StatusCode code = read(segment_.latest(), hash, bytes, room, found, plain);
-    if (code == StatusCode::unavailable) [[unlikely]]
-        code = read_next(hash, bytes, room, found, plain);
+    const StatusCode code = read(bytes_of(key), room_in(value), found, plain);
     if (code == StatusCode::ok && !found.there) [[likely]]
         return judge_plain(plain);
     return code == StatusCode::ok ? judge_in(found, value) : Hit{};
@@ -291,14 +298,9 @@ Hit SharedCache::judge_in(const Described& found, std::string& value) noexcept {
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
-    const Key bytes = bytes_of(key);
-    const KeyHash hash = hash_key(bytes);
-    const auto room = room_in(buffer);
     Described found;
     Plain plain;
-    StatusCode code = read(segment_.latest(), hash, bytes, room, found, plain);
-    if (code == StatusCode::unavailable) [[unlikely]]
-        code = read_next(hash, bytes, room, found, plain);
+    const StatusCode code = read(bytes_of(key), room_in(buffer), found, plain);
     if (code == StatusCode::ok && !found.there) [[likely]]
         return judge_plain(plain);
     if (code == StatusCode::ok && !found.read.compressed()) return judge_described(found);

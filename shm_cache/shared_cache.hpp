@@ -281,11 +281,13 @@ class SharedCache {
     struct Described;
     struct Plain;
     template <class Reserve>
-    static StatusCode read(Segment::Impl& at, const KeyHash& hash, Key key, const Reserve& reserve,
-                           Described& described, Plain& plain) noexcept;
+    StatusCode read(Key key, const Reserve& reserve, Described& described, Plain& plain) noexcept;
     template <class Reserve>
-    StatusCode read_next(KeyHash hash, Key key, const Reserve& reserve, Described& described,
-                         Plain& plain) noexcept;
+    static StatusCode read_in(Segment::Impl& at, const KeyHash& hash, Key key, const Reserve& reserve,
+                              Described& described, Plain& plain) noexcept;
+    template <class Reserve>
+    StatusCode read_after(Segment::Impl& closed, KeyHash hash, Key key, const Reserve& reserve,
+                          Described& described, Plain& plain) noexcept;
     Hit judge_plain(const Plain& plain) noexcept;
     Hit judge_described(const Described& described) noexcept;
     Hit judge_in(const Described& found, std::string& value) noexcept;
