@@ -24,7 +24,11 @@ struct KeyHash {
 
 [[nodiscard]] inline KeyHash hash_key(std::span<const std::byte> key) noexcept {
     const XXH128_hash_t h = XXH3_128bits(key.data(), key.size());
-    return {h.low64, h.high64};
+    std::uint64_t low = h.low64;
+    std::uint64_t high = h.high64;
+    // Two registers, also for who compiles without the library's flags (Makefile, CODE_FLAGS).
+    asm("" : "+r"(low), "+r"(high));
+    return {low, high};
 }
 
 [[nodiscard]] inline std::uint64_t hash_bytes(std::span<const std::byte> bytes) noexcept {
