@@ -252,7 +252,8 @@ TEST_F(ViewTest, WritersGoAroundWhatIsHeld) {
     for (const auto& signal : held) signal->wait();
     children[0].stop();
     for (std::uint64_t i = 0; i < 100'000; ++i) {
-        ASSERT_TRUE(segment_.put(oracle_entry(i % 100, i % 100, 300)).ok()) << i;
+        const Status put = segment_.put(oracle_entry(i % 100, i % 100, 300));
+        ASSERT_TRUE(put.ok()) << i << ": " << put.to_string();
     }
     children[0].go_on();
     usleep(20'000);
