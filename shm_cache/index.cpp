@@ -35,22 +35,21 @@ bool Index::names_key(const Slot& slot, const KeyHash& hash, std::span<const std
 }
 
 // Does the slot name an item of the key, visible or pending? `seen` is the word that was judged.
-bool Index::holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
-                      std::uint64_t& seen) const noexcept {
+Index::Holds Index::holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
+                              std::uint64_t& seen) const noexcept {
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
         // Sequentially consistent for sole(): of two writers that take slots at once, at least one must see
         // the other's. Acquire: pairs with the release in publish(); names_key() reads the item.
         seen = word.load(std::memory_order_seq_cst);
         const Slot slot = Slot::unpack(seen);
-        if (slot.tag != slot_tag(hash)) return false;
-        if (names_key(slot.visible(), hash, key)) return true;
+        if (slot.tag != slot_tag(hash)) return Holds::other;
+        if (names_key(slot.visible(), hash, key)) return Holds::key;
         // Copied to another place between the load and the look, and the old place recycled? Acquire: whoever
         // saw the old place recycled sees the slot after the move.
         after_read();
-        if (word.load(word_load_order) == seen) return false;
+        if (word.load(word_load_order) == seen) return Holds::other;
     }
-    // It never held still. If it is another key's item, that one may be displaced for it.
-    return true;
+    return Holds::unsettled;
 }
 
 // Empty, stale, or left pending in a block that was recycled since.
@@ -85,7 +84,7 @@ void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
         for (TaggedSlots slots(bucket, slot_tag(hash)); !slots.empty();) {
             Word& at = bucket.slots[slots.take()];
             std::uint64_t word = 0;
-            if (!holds_key(at, hash, key, word) || Slot::unpack(word).pending()) continue;
+            if (holds_key(at, hash, key, word) != Holds::key || Slot::unpack(word).pending()) continue;
             choice.take(at, word, true, false);
             return;
         }
@@ -93,7 +92,7 @@ void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
     std::uint32_t worth = UINT32_MAX;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         std::uint64_t word = 0;
-        const bool own = holds_key(candidates[i], hash, key, word);
+        const bool own = holds_key(candidates[i], hash, key, word) == Holds::key;
         const Slot slot = Slot::unpack(word);
         if (own && !slot.pending()) {
             choice.take(candidates[i], word, true, false);
@@ -117,7 +116,7 @@ bool Index::sole(const Candidates& candidates, const KeyHash& hash, std::span<co
         if (&candidates[i] == own) continue;
         for (int attempt = 0;; ++attempt) {
             std::uint64_t word = 0;
-            if (!holds_key(candidates[i], hash, key, word)) break;
+            if (holds_key(candidates[i], hash, key, word) == Holds::other) break;
             if (!Slot::unpack(word).pending() || attempt == attempts_max) return false;
             // Acquire and release: as every change of a slot. Fails when it has become visible.
             if (candidates[i].compare_exchange_strong(word, 0, std::memory_order_acq_rel)) break;
@@ -168,7 +167,7 @@ bool Index::erase(const KeyHash& hash, std::span<const std::byte> key) noexcept 
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         for (int attempt = 0; attempt < attempts_max; ++attempt) {
             std::uint64_t word = 0;
-            if (!holds_key(candidates[i], hash, key, word)) break;
+            if (holds_key(candidates[i], hash, key, word) == Holds::other) break;
             const bool pending = Slot::unpack(word).pending();
             // A put that is pending comes after this.
             if (pending && !empty_pending) break;

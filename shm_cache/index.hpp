@@ -280,8 +280,11 @@ class Index {
  private:
     [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
                                  std::span<const std::byte> key) const noexcept;
-    bool holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
-                   std::uint64_t& seen) const noexcept;
+    // Unsettled: it has the key's tag and never held still. Then it may be displaced or emptied, as any item
+    // may, but is not what a put of the key replaces: the key's own may be in another slot.
+    enum class Holds : std::uint8_t { other, key, unsettled };
+    Holds holds_key(const Word& word, const KeyHash& hash, std::span<const std::byte> key,
+                    std::uint64_t& seen) const noexcept;
     [[nodiscard]] bool unused(std::uint64_t word) const noexcept;
     struct Choice;
     void choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
@@ -324,7 +327,7 @@ bool Index::publish_copy(const KeyHash& hash, std::span<const std::byte> key, co
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < Candidates::count; ++i) {
         std::uint64_t word = 0;
-        if (holds_key(candidates[i], hash, key, word)) return false;
+        if (holds_key(candidates[i], hash, key, word) != Holds::other) return false;
         if (place != nullptr || !unused(word)) continue;
         place = &candidates[i];
         seen = word;

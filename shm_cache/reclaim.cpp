@@ -14,10 +14,12 @@ namespace {
 // the open one is full, unless nearly all is kept; then kept_share takes hold.
 constexpr std::uint64_t pace = 8;
 // What a put without a free block empties at most, of so many victims: two blocks, or where blocks are small
-// as many as this is; and one more, of which nothing is kept, before it gives up.
+// as many as this is. Then others, of which nothing is kept, until one is free: the first, unless readers
+// pinned it meanwhile.
 constexpr std::uint32_t emergency_bytes = std::uint32_t{512} << 10;
 constexpr std::uint32_t emergency_blocks_min = 2;
 constexpr int rounds_max = 16;
+constexpr int last_rounds_max = 16;
 // Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
 constexpr int room_attempts_max = 4;
 // An open block that has not filled while all others were opened this many times over is sealed.
@@ -104,11 +106,16 @@ void Reclaimer::make_room(std::uint32_t wanted) noexcept {
         if (victim() == BlockLife::unpack(0)) choose_victim(victim());
         if (streams_.free_blocks() >= wanted) return;
         const BlockLife life = victim();
-        if (life == BlockLife::unpack(0)) return;
+        if (life == BlockLife::unpack(0)) break;
         words -= work_on(life, std::min(words, blocks_.start_words()), Keep::by_policy);
     }
-    if (const BlockLife life = victim(); streams_.free_blocks() == 0 && life != BlockLife::unpack(0)) {
-        work_on(life, blocks_.start_words(), Keep::nothing);
+    // Readers may pin each victim while it is emptied. Nobody pins it anew once it is empty, so when they
+    // have more empty ones in their hands than they can hold, one is free.
+    for (int round = 0; round < last_rounds_max && streams_.free_blocks() == 0; ++round) {
+        if (victim() == BlockLife::unpack(0)) choose_victim(victim());
+        if (const BlockLife life = victim(); life != BlockLife::unpack(0)) {
+            work_on(life, blocks_.start_words(), Keep::nothing);
+        }
     }
 }
 
@@ -119,7 +126,7 @@ std::uint32_t Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep)
     if (sealed) {
         looked_at = evacuate(state, life, words, keep);
         if (!blocks_.evacuated(life.block)) return looked_at;
-        // Where another process still pins it, that one finishes: the last one out.
+        // Where another process still pins it, its turn comes again, before all others.
         finish(life.block, state);
     }
     if (victim() == life) choose_victim(life);

@@ -23,8 +23,8 @@
 // reclaimed for them, and an item for which there is no room is dropped. Of a block that
 // is chosen while no other is free at most kept_share is kept (but for parts of large values, which are kept
 // once for each time around in which they are read), so it is a gain; and a put that finds no free block
-// looks at emergency_bytes of victims at most, and at one block more of which it keeps nothing. Then it is
-// refused: what one put does has a bound.
+// looks at emergency_bytes of victims at most, and then at one block more of which it keeps nothing; at some
+// more where readers pinned that one in between. Then it is refused: what one put does has a bound.
 //
 // R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
 // when its phase is none that anybody writes. Every loop is bounded by the number of blocks, or of items.
@@ -73,8 +73,6 @@ class Reclaimer {
     // The stream has no open block with room: sees to it that it gets another one, and that some more are
     // free for those who come next. False when there is none to be had.
     bool open_next(Stream stream, BlockLife full) noexcept;
-
-    // Free blocks that reclamation strives for.
 
  private:
     // With fewer blocks a main queue takes more than it gives.

@@ -176,7 +176,8 @@ class Segment {
 
     // Stores a value without making an entry of it first; the counterpart of get_value(). `stored` is as long
     // as `raw_length` says, or less and compressed by LZ4, which fields.flags then tells. `hash` is the
-    // key's. Errors as put(); invalid_argument also for lengths that contradict the flags.
+    // key's. Errors as put(); invalid_argument also for lengths that contradict the flags, and for a format
+    // or class that is none.
     Status put_value(const KeyHash& hash, std::span<const std::byte> key, std::span<const Tag> tags,
                      const EntryFields& fields, std::span<const std::byte> stored,
                      std::uint32_t raw_length) noexcept;

@@ -34,6 +34,12 @@ Counter put_counter(StatusCode outcome, const ProcessTable& processes) noexcept 
     }
 }
 
+// What an item's header has bits for, and get() gives again.
+bool storable(const EntryFields& fields) noexcept {
+    return (fields.flags & ~storable_flags) == 0 && fields.format <= PayloadFormat::pg_tuples &&
+           fields.data_class <= DataClass::reference;
+}
+
 }  // namespace
 
 std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) noexcept {
@@ -131,9 +137,8 @@ Status Segment::put(std::span<const std::byte> entry) noexcept {
     const StatusCode decoded = decode_entry(entry, view);
     Status status(decoded);
     if (decoded == StatusCode::ok) {
-        status = (view.fields.flags & ~storable_flags) != 0
-                     ? Status(StatusCode::invalid_argument)
-                     : store(hash_key(view.key), ItemContent::of(view));
+        status = storable(view.fields) ? store(hash_key(view.key), ItemContent::of(view))
+                                       : Status(StatusCode::invalid_argument);
     }
     count_put(status.code());
     return status;
@@ -144,8 +149,7 @@ Status Segment::put_value(const KeyHash& hash, std::span<const std::byte> key, s
                           std::uint32_t raw_length) noexcept {
     const bool compressed = (fields.flags & entry_lz4) != 0;
     Status status;
-    if ((fields.flags & ~storable_flags) != 0 ||
-        (compressed ? stored.size() >= raw_length : stored.size() != raw_length)) {
+    if (!storable(fields) || (compressed ? stored.size() >= raw_length : stored.size() != raw_length)) {
         status = Status(StatusCode::invalid_argument);
     } else if (tags.size() > max_entry_tags || raw_length > max_entry_payload_bytes) {
         status = Status(StatusCode::too_large);

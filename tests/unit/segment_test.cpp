@@ -275,6 +275,22 @@ TEST_F(SegmentTest, WhatIsNoEntryIsRefused) {
     EXPECT_EQ(segment_.stats().items, 0U);
 }
 
+TEST_F(SegmentTest, AValueOfNoKnownFormatOrClassIsRefused) {
+    const Bytes key = key_of(1);
+    const auto put = [&](const EntryFields& fields) {
+        const auto length = static_cast<std::uint32_t>(key.size());
+        return segment_.put_value(hash_key(key), key, {}, fields, key, length).code();
+    };
+    EntryFields fields;
+    EXPECT_EQ(put(fields), StatusCode::ok);
+    fields.format = static_cast<PayloadFormat>(4);
+    EXPECT_EQ(put(fields), StatusCode::invalid_argument);
+    fields = {};
+    fields.data_class = static_cast<DataClass>(4);
+    EXPECT_EQ(put(fields), StatusCode::invalid_argument);
+    EXPECT_EQ(segment_.stats().put_failures, 2U);
+}
+
 TEST_F(SegmentTest, BytesAfterAnEntryAreNotStored) {
     Bytes entry = oracle_entry(1, 1, 50);
     const std::size_t size = entry.size();

@@ -1,7 +1,9 @@
 // Views: a value read where it lies stays there for as long as it is held, by a process that is alive, and no
 // longer.
 #include <gtest/gtest.h>
+#include <sys/time.h>
 
+#include <csignal>
 #include <memory>
 
 #include "shm_cache/process_table.hpp"
@@ -225,40 +227,87 @@ TEST_F(ViewTest, AForkedChildHasNothingAndTakesNothing) {
     EXPECT_TRUE(whole(*view, 1, 1, 500));
 }
 
-// Blocks that are held in all stages of their reclamation, by three processes of which one is stopped: puts
-// go on, and what is read is never anything but what was put.
-TEST_F(ViewTest, WritersGoAroundWhatIsHeld) {
-    std::vector<ChildProcess> children;
-    std::vector<std::unique_ptr<Signal>> held;
-    for (std::uint64_t c = 0; c < 3; ++c) {
-        held.push_back(std::make_unique<Signal>());
-        children.emplace_back([&, c] {
-            Segment mine = Segment::open(name_).value();
-            std::vector<ValueView> views(mine.stats().views_per_process);
-            std::vector<std::uint64_t> keys(views.size());
-            std::mt19937_64 random(c);
-            for (std::uint64_t i = 0;; ++i) {
-                const std::size_t v = i % views.size();
-                if (views[v].held() && !whole(views[v], keys[v], keys[v], 300)) return 1;
-                const std::uint64_t key = random() % 100;
-                if (view_of(mine, key, views[v]) == StatusCode::ok) keys[v] = key;
-                if (i == 1000) held[c]->send();
-            }
+// Three processes, one of them stopped, hold three quarters of the blocks in all stages of their reclamation:
+// puts go on, and what is read is never anything but what was put.
+class HeldViewTest : public ViewTest {
+ public:
+    static constexpr std::uint64_t keys = 100;
+
+    HeldViewTest() {
+        std::vector<std::unique_ptr<Signal>> held;
+        for (std::uint64_t seed = 0; seed < 3; ++seed) {
+            held.push_back(std::make_unique<Signal>());
+            children_.emplace_back([&, seed] { return read(seed, *held[seed]); });
+        }
+        put(2000);
+        for (const auto& signal : held) signal->wait();
+        children_[0].stop();
+    }
+    void put(std::uint64_t count) {
+        for (std::uint64_t i = 0; i < count; ++i) {
+            const Status put = segment_.put(oracle_entry(i % keys, i % keys, 300));
+            ASSERT_TRUE(put.ok()) << i << ": " << put.to_string();
+        }
+    }
+    void TearDown() override {
+        children_[0].go_on();
+        usleep(20'000);
+        for (ChildProcess& child : children_) EXPECT_EQ(child.kill_and_wait(), 128 + SIGKILL);
+        evict_everything();
+    }
+
+ private:
+    int read(std::uint64_t seed, Signal& held) const {
+        Segment mine = Segment::open(name_).value();
+        std::vector<ValueView> views(mine.stats().views_per_process);
+        std::vector<std::uint64_t> key_of_view(views.size());
+        std::mt19937_64 random(seed);
+        for (std::uint64_t i = 0;; ++i) {
+            const std::size_t v = i % views.size();
+            if (views[v].held() && !whole(views[v], key_of_view[v], key_of_view[v], 300)) return 1;
+            const std::uint64_t key = random() % keys;
+            if (view_of(mine, key, views[v]) == StatusCode::ok) key_of_view[v] = key;
+            if (i == 1000) held.send();
+        }
+    }
+
+    std::vector<ChildProcess> children_;
+};
+
+TEST_F(HeldViewTest, WritersGoAround) { put(100'000); }
+
+// Pauses this thread at places that nobody chose, so often that it gets little done in between; not for ever.
+class Pauses {
+ public:
+    Pauses() {
+        left = 15'000;
+        std::signal(SIGALRM, [](int) {
+            usleep(100);
+            left = left - 1;
+            if (left > 0) arm();
         });
+        arm();
     }
-    for (std::uint64_t i = 0; i < 2000; ++i) {
-        ASSERT_TRUE(segment_.put(oracle_entry(i % 100, i % 100, 300)).ok());
+    ~Pauses() {
+        std::signal(SIGALRM, SIG_IGN);
+        const itimerval none{};
+        setitimer(ITIMER_REAL, &none, nullptr);
     }
-    for (const auto& signal : held) signal->wait();
-    children[0].stop();
-    for (std::uint64_t i = 0; i < 100'000; ++i) {
-        const Status put = segment_.put(oracle_entry(i % 100, i % 100, 300));
-        ASSERT_TRUE(put.ok()) << i << ": " << put.to_string();
+    Pauses(const Pauses&) = delete;
+    Pauses& operator=(const Pauses&) = delete;
+
+ private:
+    static inline volatile std::sig_atomic_t left = 0;
+    static void arm() {
+        const itimerval soon{{0, 0}, {0, 7}};
+        setitimer(ITIMER_REAL, &soon, nullptr);
     }
-    children[0].go_on();
-    usleep(20'000);
-    for (ChildProcess& child : children) EXPECT_EQ(child.kill_and_wait(), 128 + SIGKILL);
-    evict_everything();
+};
+
+// The blocks that it chose to empty are pinned meanwhile, time and again.
+TEST_F(HeldViewTest, AWriterThatIsPausedAgainAndAgainGoesAround) {
+    const Pauses pauses;
+    put(20'000);
 }
 
 TEST_F(ViewTest, WithoutAProcessSlotThereIsNoView) {
