@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/call_plan.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/nested_settings.hpp"
 #include "pg_extension/pause_point.hpp"
@@ -25,6 +26,7 @@ extern "C" {
 #include <catalog/pg_type.h>
 #include <commands/explain.h>
 #include <nodes/nodeFuncs.h>
+#include <optimizer/planner.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
 #include <utils/builtins.h>
@@ -415,6 +417,11 @@ namespace {
 PlannedStmt* plan(Planner planner, Query* query, const char* source, int cursor_options,
                   ParamListInfo parameters) {
     const bool is_nested = source == nullptr || source != debug_query_string;
+    // Other modules' planners are not gone around.
+    if (!is_nested && query != explained_query && planner == standard_planner &&
+        (cursor_options & options_of_cursors) == 0) {
+        if (PlannedStmt* call = call_plan::make(query); call != nullptr) return call;
+    }
     const List* settings_read = is_nested ? nested_settings::read_by(query) : nullptr;
     PlannedStmt* plan = plan_for_mode(planner, query, source, cursor_options, parameters);
     nested_settings::note(plan, settings_read);

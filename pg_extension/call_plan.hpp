@@ -1,0 +1,19 @@
+// The plans of statements that do nothing but call tiercache.query_json or tiercache.query with one literal:
+// what the planner would make of them, for a third of what it costs.
+#pragma once
+
+#include "pg_extension/pg.hpp"
+
+extern "C" {
+#include <nodes/parsenodes.h>
+#include <nodes/plannodes.h>
+}
+
+namespace tiercache::call_plan {
+
+//   SELECT tiercache.query_json('...')
+//   SELECT * FROM tiercache.query('...') AS t(a integer, ...)
+// nullptr: the statement is something else. Not for EXPLAIN: there are no estimates in the plan.
+[[nodiscard]] PlannedStmt* make(Query* query);
+
+}  // namespace tiercache::call_plan
