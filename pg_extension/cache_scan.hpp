@@ -36,16 +36,18 @@ struct Facts {
     const char* digest;   // of the statement, see statement_digest.hpp
     List* parameters;     // the numbers of those it refers to
     List* settings;       // String nodes: the names of those it reads
-    std::uint64_t ready;  // the number of the entry that planning found, or 0
+    // Of the node, among all that this backend made: copies have it, too. Set by put_on_top() and
+    // make_childless().
+    std::uint64_t number;
 };
 
 // Puts the node on top of the plan.
-void put_on_top(PlannedStmt* plan, const Facts& facts);
+void put_on_top(PlannedStmt* plan, Facts facts);
 
 // The node without a plan below it, of a query whose entry is there: planning is left out. When the entry is
 // gone by the time the executor starts, the query is planned then, and nothing is stored. nullptr where this
 // is not built for the server's version. The entry is kept for the executor, which has to judge it only.
-[[nodiscard]] PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
+[[nodiscard]] PlannedStmt* make_childless(Query* query, Facts facts, const l4_cache::Key& key,
                                           const EntryView& entry);
 
 // What make_childless() was given, when `scan` is the very node that it made last.
@@ -58,8 +60,8 @@ struct Ready {
 // The query of a node without a plan below it.
 [[nodiscard]] Query* query_of(const CustomScan* scan);
 
-// What put_on_top() or make_childless() was given; palloc'ed.
-[[nodiscard]] Facts* facts_of(const CustomScan* scan);
+// What put_on_top() or make_childless() was given.
+[[nodiscard]] Facts facts_of(const CustomScan* scan);
 
 // Is it the state of a node that serves an entry's rows?
 [[nodiscard]] bool is_hit(const PlanState* state) noexcept;

@@ -49,7 +49,7 @@ void list_relations(List* oids, ExplainState* es) {
 // What the answer depends on: of a hit that of its entry, which knows what functions read, too.
 void list_dependencies(const State& state, ExplainState* es) {
     std::array<Tag, max_entry_tags> room;
-    std::span<const Tag> tags{state.facts->tags, state.facts->tag_count};
+    std::span<const Tag> tags{state.facts.tags, state.facts.tag_count};
     EntryView entry;
     if (state.outcome == Outcome::hit && l4_cache::peek(state.key, entry)) tags = entry.tags.copy_to(room);
     List* texts = tag_names::describe(tags);
@@ -69,7 +69,7 @@ void explain(CustomScanState* node, List* /*ancestors*/, ExplainState* es) {
         ExplainPropertyBool("Cache Stored", state.is_stored, es);
     }
     if (state.outcome == Outcome::refused) return;
-    ExplainPropertyInteger("Cache Tags", nullptr, state.facts->tag_count, es);
+    ExplainPropertyInteger("Cache Tags", nullptr, state.facts.tag_count, es);
     if (!es->verbose) return;
     list_relations(node->ss.ps.state->es_plannedstmt->relationOids, es);
     list_dependencies(state, es);

@@ -24,7 +24,7 @@ namespace tiercache::cache_scan {
 namespace {
 
 [[nodiscard]] std::uint32_t cost_of(const State& state) noexcept {
-    const std::uint64_t us = state.facts->plan_us + (monotonic_ns() - state.first_ns) / 1000;
+    const std::uint64_t us = state.facts.plan_us + (monotonic_ns() - state.first_ns) / 1000;
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(us, UINT32_MAX));
 }
 
@@ -56,10 +56,10 @@ namespace {
 
 [[nodiscard]] bool may_keep(State& state) {
     Dependencies& all = *state.nested;
-    for (std::uint32_t i = 0; i < state.facts->tag_count; ++i) all.add(state.facts->tags[i]);
+    for (std::uint32_t i = 0; i < state.facts.tag_count; ++i) all.add(state.facts.tags[i]);
     all.add_foreign_tables(state.node.ss.ps.state->es_plannedstmt);
     return !all.overflow() && !all.untracked() && bypass_reason() == nullptr &&
-           is_plan_current(state.facts->plan_age, all.tags()) && l4_cache::is_current(state.key);
+           is_plan_current(state.facts.plan_age, all.tags()) && l4_cache::is_current(state.key);
 }
 
 [[nodiscard]] bool store(State& state) {
@@ -144,7 +144,7 @@ PlanState* child_of(State& state) noexcept {
 TupleTableSlot* next_of_child(State& state) {
     PlanState* child = child_of(state);
     if (state.late_query != nullptr) return next_of_late(state);
-    if (!state.is_filling || !state.facts->calls_user_functions) return ExecProcNode(child);
+    if (!state.is_filling || !state.facts.calls_user_functions) return ExecProcNode(child);
     TupleTableSlot* slot = nullptr;
     state.nested->begin();
     PG_TRY();

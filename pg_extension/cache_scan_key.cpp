@@ -22,38 +22,22 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
     return {static_cast<const std::byte*>(start), size};
 }
 
-// The value without how it is stored: equal bytes, equal value.
-[[nodiscard]] std::span<const std::byte> value_bytes(Datum& value, Oid type) {
-    std::int16_t length = 0;
-    bool by_value = false;
-    get_typlenbyval(type, &length, &by_value);
-    if (by_value) return bytes_at(&value, sizeof(value));
-    const char* start = DatumGetPointer(value);
-    if (length > 0) return bytes_at(start, static_cast<std::size_t>(length));
-    if (length == -2) return bytes_at(start, std::strlen(start));
-    const auto* whole = PG_DETOAST_DATUM_PACKED(value);
-    return bytes_at(VARDATA_ANY(whole), VARSIZE_ANY_EXHDR(whole));
-}
-
 // "23:00000005", or "23:" for NULL. Empty when the value is not to be had, or means something in this backend
 // only.
 [[nodiscard]] std::string_view parameter_text(ParamListInfo parameters, int number) {
     ParamExternData room{};
     if (number > parameters->numParams) return {};
-    const ParamExternData* parameter =
-        parameters->paramFetch != nullptr
-            ? parameters->paramFetch(parameters, number, /*speculative=*/true, &room)
-            : &parameters->params[number - 1];
-    const Oid type = parameter->ptype;
+    const ParamExternData& parameter = parameter_of(parameters, number, room);
+    const Oid type = parameter.ptype;
     if (!OidIsValid(type) || type == RECORDOID || type == RECORDARRAYOID) return {};
-    Datum value = parameter->value;
+    Datum value = parameter.value;
     const std::span<const std::byte> bytes =
-        parameter->isnull ? std::span<const std::byte>{} : value_bytes(value, type);
+        parameter.isnull ? std::span<const std::byte>{} : value_bytes(value, type);
     if (bytes.size() > parameter_bytes_max) return {};
     constexpr std::size_t prefix_max = 16;
     auto* text = static_cast<char*>(palloc(prefix_max + 2 * bytes.size()));
     auto used =
-        static_cast<std::size_t>(pg_snprintf(text, prefix_max, parameter->isnull ? "%u" : "%u:", type));
+        static_cast<std::size_t>(pg_snprintf(text, prefix_max, parameter.isnull ? "%u" : "%u:", type));
     constexpr char digits[] = "0123456789abcdef";
     for (const std::byte b : bytes) {
         text[used++] = digits[std::to_integer<unsigned>(b) >> 4];
@@ -75,6 +59,24 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
 }
 
 }  // namespace
+
+const ParamExternData& parameter_of(ParamListInfo parameters, int number, ParamExternData& fetched) {
+    return parameters->paramFetch != nullptr
+               ? *parameters->paramFetch(parameters, number, /*speculative=*/true, &fetched)
+               : parameters->params[number - 1];
+}
+
+std::span<const std::byte> value_bytes(Datum& value, Oid type) {
+    std::int16_t length = 0;
+    bool by_value = false;
+    get_typlenbyval(type, &length, &by_value);
+    if (by_value) return bytes_at(&value, sizeof(value));
+    const char* start = DatumGetPointer(value);
+    if (length > 0) return bytes_at(start, static_cast<std::size_t>(length));
+    if (length == -2) return bytes_at(start, std::strlen(start));
+    const auto* whole = PG_DETOAST_DATUM_PACKED(value);
+    return bytes_at(VARDATA_ANY(whole), VARSIZE_ANY_EXHDR(whole));
+}
 
 List* settings_now(const Facts& facts) {
     List* texts = NIL;

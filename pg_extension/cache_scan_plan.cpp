@@ -21,7 +21,7 @@ namespace {
 // Facts without pointers, in front of the tags.
 struct Note {
     PlanAge plan_age;
-    std::uint64_t ready;
+    std::uint64_t number;
     std::uint32_t plan_us;
     std::uint32_t tag_count;
     bool calls_user_functions;
@@ -40,19 +40,23 @@ enum Item : int {
     item_query
 };
 
-// Bytes as a node that PostgreSQL can copy.
-[[nodiscard]] Const* make_bytes(const void* first, std::size_t first_size, const void* second,
-                                std::size_t second_size) {
-    auto* bytes = static_cast<bytea*>(palloc0(VARHDRSZ + first_size + second_size));
-    SET_VARSIZE(bytes, VARHDRSZ + first_size + second_size);
-    std::memcpy(VARDATA(bytes), first, first_size);
-    if (second_size > 0) std::memcpy(VARDATA(bytes) + first_size, second, second_size);
+// A varlena that is aligned where it begins has the note aligned, and the tags.
+constexpr std::size_t note_start = MAXALIGN(VARHDRSZ);
+
+// The note and the tags as a node that PostgreSQL can copy.
+[[nodiscard]] Const* make_bytes(const Note& note, const Tag* tags) {
+    const std::size_t tag_bytes = note.tag_count * sizeof(Tag);
+    const std::size_t size = note_start + sizeof(note) + tag_bytes;
+    auto* bytes = static_cast<char*>(palloc0(size));
+    SET_VARSIZE(bytes, size);
+    std::memcpy(bytes + note_start, &note, sizeof(note));
+    if (tag_bytes > 0) std::memcpy(bytes + note_start + sizeof(note), tags, tag_bytes);
     return makeConst(BYTEAOID, -1, InvalidOid, -1, PointerGetDatum(bytes), false, false);
 }
 
 [[nodiscard]] List* note_facts(const Facts& facts) {
     const Note note{facts.plan_age,
-                    facts.ready,
+                    facts.number,
                     facts.plan_us,
                     facts.tag_count,
                     facts.calls_user_functions,
@@ -63,13 +67,14 @@ enum Item : int {
     const auto string = [](const char* text) {
         return makeString(text != nullptr ? const_cast<char*>(text) : none);
     };
-    List* items = list_make5(make_bytes(&note, sizeof(note), facts.tags, facts.tag_count * sizeof(Tag)),
-                             string(facts.text), string(facts.refusal), string(facts.digest),
-                             list_copy(facts.parameters));
+    List* items = list_make5(make_bytes(note, facts.tags), string(facts.text), string(facts.refusal),
+                             string(facts.digest), list_copy(facts.parameters));
     return lappend(items, list_copy(facts.settings));
 }
 
 const CustomScanMethods methods = {"Tiercache", create_state};
+
+std::uint64_t last_number = 0;
 
 struct ColumnType {
     Oid type;
@@ -114,7 +119,8 @@ void describe_columns(CustomScan* scan, List* columns, bool has_child) {
 
 }  // namespace
 
-void put_on_top(PlannedStmt* plan, const Facts& facts) {
+void put_on_top(PlannedStmt* plan, Facts facts) {
+    facts.number = ++last_number;
     Plan* child = plan->planTree;
     CustomScan* scan = makeNode(CustomScan);
     Plan& own = scan->scan.plan;
@@ -179,18 +185,16 @@ LastReady last_ready;
 }  // namespace
 
 const Ready* ready_of(const CustomScan* scan, const Facts& facts) noexcept {
-    return scan == last_ready.scan && facts.ready == last_ready.number ? &last_ready.ready : nullptr;
+    return scan == last_ready.scan && facts.number == last_ready.number ? &last_ready.ready : nullptr;
 }
 
-PlannedStmt* make_childless(Query* query, const Facts& facts, const l4_cache::Key& key,
-                            const EntryView& entry) {
+PlannedStmt* make_childless(Query* query, Facts facts, const l4_cache::Key& key, const EntryView& entry) {
     CustomScan* scan = makeNode(CustomScan);
     describe_columns(scan, query->targetList, false);
     scan->scan.plan.plan_node_id = -1;
-    Facts with_number = facts;
-    with_number.ready = last_ready.number + 1;
-    last_ready = {scan, with_number.ready, {key, entry}};
-    scan->custom_private = lappend(note_facts(with_number), query);
+    facts.number = ++last_number;
+    last_ready = {scan, facts.number, {key, entry}};
+    scan->custom_private = lappend(note_facts(facts), query);
     scan->methods = &methods;
     PlannedStmt* plan = makeNode(PlannedStmt);
     plan->commandType = CMD_SELECT;
@@ -207,28 +211,26 @@ Query* query_of(const CustomScan* scan) {
     return static_cast<Query*>(list_nth(scan->custom_private, item_query));
 }
 
-Facts* facts_of(const CustomScan* scan) {
+Facts facts_of(const CustomScan* scan) {
     const auto* bytes = linitial_node(Const, scan->custom_private);
-    const auto* start = reinterpret_cast<const char*>(VARDATA(DatumGetPointer(bytes->constvalue)));
-    Note note;
-    std::memcpy(&note, start, sizeof(note));
-    auto* tags = static_cast<Tag*>(palloc(sizeof(Tag) * (note.tag_count + 1)));
-    std::memcpy(tags, start + sizeof(note), sizeof(Tag) * note.tag_count);
+    const char* start = DatumGetPointer(bytes->constvalue) + note_start;
+    const auto* note = reinterpret_cast<const Note*>(start);
     const auto string = [scan](Item item) { return strVal(list_nth(scan->custom_private, item)); };
-    auto* facts = static_cast<Facts*>(palloc0(sizeof(Facts)));
-    *facts = {note.plan_age,
-              note.plan_us,
-              note.calls_user_functions,
-              note.reads_ahead,
-              note.is_ordered,
-              note.tag_count,
-              tags,
-              note.is_refused ? string(item_reason) : nullptr,
-              string(item_text),
-              string(item_digest),
-              static_cast<List*>(list_nth(scan->custom_private, item_parameters)),
-              static_cast<List*>(list_nth(scan->custom_private, item_settings)),
-              note.ready};
+    const auto list = [scan](Item item) { return static_cast<List*>(list_nth(scan->custom_private, item)); };
+    Facts facts{};
+    facts.plan_age = note->plan_age;
+    facts.plan_us = note->plan_us;
+    facts.calls_user_functions = note->calls_user_functions;
+    facts.reads_ahead = note->reads_ahead;
+    facts.is_ordered = note->is_ordered;
+    facts.tag_count = note->tag_count;
+    facts.tags = reinterpret_cast<const Tag*>(start + sizeof(*note));
+    facts.refusal = note->is_refused ? string(item_reason) : nullptr;
+    facts.text = string(item_text);
+    facts.digest = string(item_digest);
+    facts.parameters = list(item_parameters);
+    facts.settings = list(item_settings);
+    facts.number = note->number;
     return facts;
 }
 

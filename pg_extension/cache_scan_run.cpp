@@ -4,6 +4,7 @@
 #include <new>
 
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/cache_scan_recent.hpp"
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
@@ -47,7 +48,7 @@ void keep_tags(State& state, const EntryView& entry) {
 // Nothing has begun to compute an answer yet that is asked for later than its portal was opened: PostgreSQL
 // would take settings, role and functions of that moment.
 [[nodiscard]] bool still_answers(const State& state) {
-    return l4_cache::is_current(state.key) && equal(settings_now(*state.facts), state.settings) &&
+    return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings) &&
            bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
 }
 
@@ -104,19 +105,26 @@ void bypass(State& state, const char* reason) {
     state.must_verify = can_be_verified(entry);
     state.stamp = entry.fields.stamp;
     keep_tags(state, entry);
+    if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0) recent::keep(state, entry);
     return true;
 }
 
 // The entry that planning found is still at hand, and good.
 [[nodiscard]] bool has_ready_rows(State& state) {
-    const Ready* ready = ready_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan), *state.facts);
+    const Ready* ready = ready_of(reinterpret_cast<CustomScan*>(state.node.ss.ps.plan), state.facts);
     // Settings that the query reads may have changed since: they are looked at again by a look-up.
-    if (ready == nullptr || state.facts->settings != NIL) return false;
+    if (ready == nullptr || state.facts.settings != NIL) return false;
     if (!l4_cache::still_serves(ready->key, ready->entry, state.stamp)) return false;
     if (!take_rows(state, ready->entry)) return false;
     state.key = ready->key;
     state.outcome = Outcome::hit;
     state.stamp = ready->entry.fields.stamp;
+    return true;
+}
+
+[[nodiscard]] bool has_recent_rows(State& state) {
+    if (!recent::recall(state)) return false;
+    state.outcome = Outcome::hit;
     return true;
 }
 
@@ -132,7 +140,7 @@ void bypass(State& state, const char* reason) {
 
 [[nodiscard]] const char* know_key(State& state) {
     const char* reason = nullptr;
-    (void)make_key(*state.facts, executor_of(state)->es_param_list_info, state.key, reason);
+    (void)make_key(state.facts, executor_of(state)->es_param_list_info, state.key, reason);
     return reason;
 }
 
@@ -140,7 +148,7 @@ void bypass(State& state, const char* reason) {
 // made.
 void look_up_answer(State& state, int eflags) {
     const char* reason = know_clock(state);
-    if (reason == nullptr && has_ready_rows(state)) return;
+    if (reason == nullptr && (has_ready_rows(state) || has_recent_rows(state))) return;
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
@@ -152,6 +160,7 @@ void look_up_answer(State& state, int eflags) {
         state.outcome = Outcome::hit;
         state.must_verify = can_be_verified(entry);
         state.stamp = entry.fields.stamp;
+        recent::keep(state, entry);
     } else if (is_explained(state, eflags)) {
         state.reason = miss_reason(state);
     }
@@ -159,15 +168,16 @@ void look_up_answer(State& state, int eflags) {
 
 void look_up(State& state, int eflags) {
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
-    if (state.facts->refusal != nullptr) {
+    if (state.facts.refusal != nullptr) {
         state.outcome = Outcome::refused;
-        state.reason = state.facts->refusal;
+        state.reason = state.facts.refusal;
         return;
     }
     const char* reason = know_clock(state);
-    if (reason == nullptr && state.stays_open && state.facts->settings != NIL && !state.facts->reads_ahead) {
+    if (reason == nullptr && state.stays_open && state.facts.settings != NIL && !state.facts.reads_ahead) {
         reason = "other statements may change a setting that it reads between two rows";
     }
+    if (reason == nullptr && runs && has_recent_rows(state)) return;
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
@@ -191,7 +201,7 @@ void start_filling(State& state) {
     tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
     state.nested = new (palloc(sizeof(Dependencies))) Dependencies();
-    state.nested->allow_settings(state.facts->settings);
+    state.nested->allow_settings(state.facts.settings);
     state.is_filling = state.copy.complete;
     // Nobody waits for somebody's next FETCH.
     if (state.is_filling && !state.stays_open) state.flight = sharing::lead(state.key.hash);
@@ -201,7 +211,7 @@ void start_filling(State& state) {
 // Partitions are left out here already, by what functions of the query say.
 [[nodiscard]] PlanState* start_child(State& state, int eflags) {
     Plan* child = outerPlan(state.node.ss.ps.plan);
-    if (!state.is_filling || !state.facts->calls_user_functions) {
+    if (!state.is_filling || !state.facts.calls_user_functions) {
         return ExecInitNode(child, executor_of(state), eflags);
     }
     PlanState* started = nullptr;
@@ -218,14 +228,14 @@ void start_filling(State& state) {
     return started;
 }
 
-void begin(CustomScanState* node, EState* executor, int eflags) {
+void begin(CustomScanState* node, int eflags) {
     State& state = state_of(node);
     auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
     state.facts = facts_of(plan);
     const bool is_childless = outerPlan(plan) == nullptr;
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
     state.stays_open = runs && !is_childless && can_stay_open();
-    if (state.facts->settings != NIL) state.settings = settings_now(*state.facts);
+    if (state.facts.settings != NIL) state.settings = settings_now(state.facts);
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -238,7 +248,6 @@ void begin(CustomScanState* node, EState* executor, int eflags) {
         outerPlanState(node) = start_child(state, eflags);
     }
     if (!runs) return;
-    state.slot = ExecInitExtraTupleSlot(executor, ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
     if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);
 }
 
@@ -259,8 +268,12 @@ void repeat(State& state);
     } else if (state.position > 0) {
         --state.position;
     }
-    if (state.position == 0 || state.position > state.rows.count) return ExecClearTuple(state.slot);
-    return ExecStoreMinimalTuple(state.rows.rows[state.position - 1], state.slot, false);
+    // Its row is what the result's slot is for, which a node without a projection leaves unused.
+    TupleTableSlot* slot = state.node.ss.ps.ps_ResultTupleSlot;
+    ExecClearTuple(slot);
+    if (state.position == 0 || state.position > state.rows.count) return slot;
+    tuple_payload::show(state.rows.rows[state.position - 1], slot);
+    return slot;
 }
 
 void keep_row(State& state, TupleTableSlot* slot) {
@@ -279,9 +292,9 @@ void keep_row(State& state, TupleTableSlot* slot) {
     if (!state.is_filling) return false;
     const bool call_begins = executor_of(state)->es_processed == 0;
     if (call_begins && !l4_cache::is_current(state.key)) return true;
-    if (state.facts->settings == NIL) return false;
+    if (state.facts.settings == NIL) return false;
     MemoryContext caller = MemoryContextSwitchTo(state.row_context);
-    const bool changed = !equal(settings_now(*state.facts), state.settings);
+    const bool changed = !equal(settings_now(state.facts), state.settings);
     MemoryContextSwitchTo(caller);
     return changed;
 }
@@ -342,7 +355,7 @@ TupleTableSlot* next(CustomScanState* node) {
         if (settings::repeat && state.is_filling && goes_forward(state)) repeat(state);
 #endif
         if (state.must_verify) verify(state);
-        if (state.is_filling && state.facts->reads_ahead && goes_forward(state)) read_ahead(state);
+        if (state.is_filling && state.facts.reads_ahead && goes_forward(state)) read_ahead(state);
     }
     if (state.serves_rows) {
         if (state.rows_are_whole || !goes_forward(state) || state.position < state.rows.count) {
@@ -374,8 +387,8 @@ void end(CustomScanState* node) {
 
 // ---- what PostgreSQL calls ----
 
-void begin_guarded(CustomScanState* node, EState* executor, int eflags) {
-    pg::enter([=] { begin(node, executor, eflags); });
+void begin_guarded(CustomScanState* node, EState* /*executor*/, int eflags) {
+    pg::enter([=] { begin(node, eflags); });
 }
 TupleTableSlot* next_guarded(CustomScanState* node) {
     return pg::enter([=] { return next(node); });

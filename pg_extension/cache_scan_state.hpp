@@ -25,11 +25,12 @@ enum class Outcome : unsigned char {
 
 struct State {
     CustomScanState node;  // first: PostgreSQL knows the state by it
-    const Facts* facts;
+    Facts facts;
     Outcome outcome;
     const char* reason;  // of refused, bypassed, and of a miss that is explained
     l4_cache::Key key;
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
+    std::uint64_t erasures;    // when it was looked up, see SharedState
     std::uint64_t started_ns;  // of a miss, on the monotonic clock
     std::uint64_t first_ns;    // of its first row: the client of a cursor may take its time
 
@@ -44,7 +45,6 @@ struct State {
     std::uint64_t position;
     bool serves_rows;     // they come next, not those of the child
     bool rows_are_whole;  // there are no others
-    TupleTableSlot* slot;
 
     // The copy that a miss makes.
     bool has_started;
@@ -69,6 +69,13 @@ struct State {
 // is none.
 [[nodiscard]] bool make_key(const Facts& facts, ParamListInfo parameters, l4_cache::Key& key,
                             const char*& reason);
+
+// A parameter, in `fetched` when it has to be fetched; its number is not above numParams.
+[[nodiscard]] const ParamExternData& parameter_of(ParamListInfo parameters, int number,
+                                                  ParamExternData& fetched);
+
+// The value without how it is stored: equal bytes, equal value. It may point to `value` itself.
+[[nodiscard]] std::span<const std::byte> value_bytes(Datum& value, Oid type);
 
 // The settings that the statement reads, as they are now: equal lists, equal values. NIL when it reads none.
 [[nodiscard]] List* settings_now(const Facts& facts);

@@ -135,7 +135,7 @@ void verify(State& state) {
     TupleDesc description = ExecGetResultType(&state.node.ss.ps);
     const Comparison c{MakeSingleTupleTableSlot(description, &TTSOpsMinimalTuple),
                        MakeSingleTupleTableSlot(description, &TTSOpsMinimalTuple)};
-    const std::uint64_t same = same_rows(c, state.rows, own, state.facts->is_ordered);
+    const std::uint64_t same = same_rows(c, state.rows, own, state.facts.is_ordered);
     if (same < state.rows.count || same < own.count) {
         const bool is_error = settings::verify == static_cast<int>(settings::Verify::error);
         ereport(is_error ? ERROR : WARNING,
@@ -147,7 +147,7 @@ void verify(State& state) {
                            same < state.rows.count ? text_of(c.a, state.rows.rows[same]) : "",
                            static_cast<unsigned long long>(own.count),
                            same < own.count ? text_of(c.b, own.rows[same]) : ""),
-                 errcontext("SQL statement \"%s\"", state.facts->text)));
+                 errcontext("SQL statement \"%s\"", state.facts.text)));
     }
     ExecDropSingleTupleTableSlot(c.a);
     ExecDropSingleTupleTableSlot(c.b);

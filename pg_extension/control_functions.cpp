@@ -78,6 +78,8 @@ void reset_some(const Selection& selection) {
         if (decode_entry(copy->bytes(), entry) != StatusCode::ok) continue;
         if (!selects(selection, database, role, entry.key)) continue;
         (void)shared::segment()->erase(hash_key(entry.key), entry.key);
+        // After it: what a backend found before is no longer recalled.
+        pg_atomic_fetch_add_u64(&shared::state().erasures, 1);
     }
 }
 

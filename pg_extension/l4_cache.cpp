@@ -44,13 +44,11 @@ std::byte* reserve(void* /*context*/, std::size_t bytes) noexcept { return alloc
 }
 
 // What runs inside a query that is being filled is part of its result.
-void tell_dependents(const EntryView& entry) noexcept {
+void tell_dependents(const EntryFields& fields, std::span<const Tag> tags) noexcept {
     if (!dependencies::collecting()) return;
-    std::array<Tag, max_entry_tags> room;
-    const std::span<const Tag> tags = entry.tags.copy_to(room);
     dependencies::add_to_all(tags);
     if (!reads_foreign_tables(tags)) return;
-    dependencies::bound_all(entry.fields.lifetime.in_transit(monotonic_ns()).hard_ttl_ms);
+    dependencies::bound_all(fields.lifetime.in_transit(monotonic_ns()).hard_ttl_ms);
 }
 
 }  // namespace
@@ -93,12 +91,12 @@ namespace {
                                [tags](Tag label) { return std::ranges::find(tags, label) != tags.end(); });
 }
 
-void note_hit(const EntryView& entry) {
+void note_hit(const EntryFields& fields, std::span<const Tag> tags) {
     pause_point(PausePoint::hit_checked);
     L4Counters& counters = shared::state().counters;
     count(counters.hits);
-    count(counters.saved_us, entry.fields.fill_cost_us);
-    tell_dependents(entry);
+    count(counters.saved_us, fields.fill_cost_us);
+    tell_dependents(fields, tags);
 }
 
 // May it be served? Counts the answer.
@@ -128,7 +126,7 @@ void note_hit(const EntryView& entry) {
         }
         count(counters.stale_hits);
     }
-    note_hit(entry);
+    note_hit(entry.fields, tags);
     return true;
 }
 
@@ -148,12 +146,15 @@ bool find(const Key& key, EntryView& entry, std::uint64_t snapshot_clock) {
     return find_for(key, entry, snapshot_clock, {});
 }
 bool serves(const EntryView& entry, std::uint64_t snapshot_clock) {
-    if (entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
     std::array<Tag, max_entry_tags> tags;
-    const Verdict verdict =
-        check_for_snapshot(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch, snapshot_clock);
-    if (verdict != Verdict::fresh) return false;
-    note_hit(entry);
+    return serves(entry.fields, entry.tags.copy_to(tags), snapshot_clock);
+}
+bool serves(const EntryFields& fields, std::span<const Tag> tags, std::uint64_t snapshot_clock) {
+    if (fields.lifetime.expired_at(monotonic_coarse_ns()) ||
+        check_for_snapshot(tags, fields.stamp, fields.epoch, snapshot_clock) != Verdict::fresh) {
+        return false;
+    }
+    note_hit(fields, tags);
     return true;
 }
 bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock) {

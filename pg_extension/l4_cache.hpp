@@ -46,6 +46,7 @@ struct Demand {
 // May an entry that peek() found under a key of this moment be served, as find() would? Counts a hit, and
 // nothing when it may not.
 [[nodiscard]] bool serves(const EntryView& entry, std::uint64_t snapshot_clock);
+[[nodiscard]] bool serves(const EntryFields& fields, std::span<const Tag> tags, std::uint64_t snapshot_clock);
 // The same for a key that was made before.
 [[nodiscard]] bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock);
 

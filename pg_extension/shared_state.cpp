@@ -183,10 +183,12 @@ void start_new_life() {
     pg_atomic_init_u32(&s.ddl_pending, 0);
     pg_atomic_init_u32(&s.in_doubt, 0);
     pg_atomic_init_u32(&s.blocked, 0);
+    pg_atomic_init_u64(&s.erasures, 0);
     for (pg_atomic_uint64* counter :
          {&s.counters.hits, &s.counters.misses_absent, &s.counters.misses_changed, &s.counters.misses_expired,
           &s.counters.bypasses, &s.counters.fills, &s.counters.fills_unpublished, &s.counters.saved_us,
-          &s.counters.stale_hits, &s.counters.shared_waits, &s.counters.shared_hits}) {
+          &s.counters.stale_hits, &s.counters.shared_waits, &s.counters.shared_hits,
+          &s.counters.recalled_hits}) {
         pg_atomic_init_u64(counter, 0);
     }
     for (std::uint32_t i = 0; i < clock_slots; ++i) pg_atomic_init_u64(&ddl_versions[i], 0);

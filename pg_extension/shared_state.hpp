@@ -26,6 +26,7 @@ struct L4Counters {
     pg_atomic_uint64 stale_hits;         // hits that a max_staleness allowed
     pg_atomic_uint64 shared_waits;       // for the same query of another session
     pg_atomic_uint64 shared_hits;        // of them, served from its result
+    pg_atomic_uint64 recalled_hits;      // hits that a backend served from its own copy of an entry
     // Microseconds a unit of the planner's cost, of queries that were run to be stored: the sum of logarithms
     // (base 2, in thousandths, two's complement) and their number.
     pg_atomic_uint64 rates_log;
@@ -44,6 +45,7 @@ struct SharedState {
         ddl_pending;            // transactions between PRE_COMMIT and the end of their invalidation messages
     pg_atomic_uint32 in_doubt;  // used entries of the in-doubt list
     pg_atomic_uint32 blocked;   // in-doubt transactions of which we don't know what they changed
+    pg_atomic_uint64 erasures;  // entries that tiercache.reset() took out, each counted after that
     L4Counters counters;
 };
 

@@ -1,6 +1,7 @@
 #include "pg_extension/snapshot_clock.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "pg_extension/foreign_tables.hpp"
@@ -37,9 +38,49 @@ TransactionClock transaction_clock;
            same_xids(a.subxip, b.subxip, static_cast<std::size_t>(a.subxcnt));
 }
 
+// The snapshot of the latest count that this backend asked for: while no transaction ends, others are like
+// it.
+class KnownSnapshot {
+ public:
+    void note(const SnapshotData& snapshot) noexcept {
+        count_ = 0;
+        if (snapshot.xcnt > xids_.size() || snapshot.subxcnt != 0 || snapshot.suboverflowed ||
+            snapshot.takenDuringRecovery) {
+            return;
+        }
+        count_ = snapshot.snapXactCompletionCount;
+        xmin_ = snapshot.xmin;
+        xmax_ = snapshot.xmax;
+        xid_count_ = snapshot.xcnt;
+        std::copy_n(snapshot.xip, snapshot.xcnt, xids_.begin());
+    }
+    // 0: not known, or no longer the latest. Not every transaction that ends changes what snapshots contain:
+    // a VACUUM does not.
+    [[nodiscard]] std::uint64_t count_of(const SnapshotData& snapshot) const noexcept {
+        if (pg::completed_transactions() != count_) return 0;
+        const bool same = snapshot.xmin == xmin_ && snapshot.xmax == xmax_ && snapshot.xcnt == xid_count_ &&
+                          snapshot.subxcnt == 0 && !snapshot.suboverflowed &&
+                          same_xids(snapshot.xip, xids_.data(), snapshot.xcnt);
+        return same ? count_ : 0;
+    }
+
+ private:
+    std::uint64_t count_ = 0;
+    TransactionId xmin_ = InvalidTransactionId;
+    TransactionId xmax_ = InvalidTransactionId;
+    std::uint32_t xid_count_ = 0;
+    std::array<TransactionId, 16> xids_{};
+};
+KnownSnapshot known_snapshot;
+
 [[nodiscard]] std::optional<std::uint64_t> clock_by_contents(Snapshot snapshot) {
+    if (const std::uint64_t count = known_snapshot.count_of(*snapshot); count != 0) {
+        return shared::state().base + count;
+    }
     const Snapshot latest = GetLatestSnapshot();
-    if (latest->snapXactCompletionCount == 0 || !same_contents(*snapshot, *latest)) return std::nullopt;
+    if (latest->snapXactCompletionCount == 0) return std::nullopt;
+    known_snapshot.note(*latest);
+    if (!same_contents(*snapshot, *latest)) return std::nullopt;
     return shared::state().base + latest->snapXactCompletionCount;
 }
 

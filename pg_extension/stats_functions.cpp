@@ -54,7 +54,7 @@ struct Row {
 
 // ---- stats ----
 
-constexpr int stats_columns = 29;
+constexpr int stats_columns = 30;
 
 void add_counters(Row<stats_columns>& row, L4Counters& c) {
     const std::uint64_t hits = pg_atomic_read_u64(&c.hits);
@@ -115,6 +115,7 @@ Datum read_stats(FunctionCallInfo fcinfo) {
     row.add_count(pg_atomic_read_u64(&shared::state().counters.stale_hits));
     row.add_count(pg_atomic_read_u64(&shared::state().counters.shared_waits));
     row.add_count(pg_atomic_read_u64(&shared::state().counters.shared_hits));
+    row.add_count(pg_atomic_read_u64(&shared::state().counters.recalled_hits));
     // The extension's earlier versions know fewer of them.
     Assert(row.next == stats_columns && description->natts <= stats_columns);
     return HeapTupleGetDatum(heap_form_tuple(description, row.values, row.nulls));

@@ -140,7 +140,7 @@ CREATE FUNCTION tiercache.read_stats(
     OUT largest_entry_bytes bigint,
     OUT clock bigint, OUT floor bigint, OUT epoch text, OUT lease_left_ms bigint,
     OUT open boolean, OUT in_doubt integer, OUT ddl_pending integer, OUT stale_hits bigint,
-    OUT shared_waits bigint, OUT shared_hits bigint)
+    OUT shared_waits bigint, OUT shared_hits bigint, OUT recalled_hits bigint)
     AS 'MODULE_PATHNAME', 'tiercache_read_stats' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 CREATE VIEW tiercache.stats AS SELECT * FROM tiercache.read_stats();
 COMMENT ON VIEW tiercache.stats IS 'what the cache did since the server started, and its clock; one row';

@@ -234,6 +234,57 @@ class L4RepeatableReader : public L4Reader {
     }
 };
 
+// Through transparent mode, by prepared statements with generic plans: most hits are recalled.
+class PreparedReader : public Reader {
+ public:
+    explicit PreparedReader(const Settings& settings) : connection_(connect(settings)) {
+        run(connection_.get(), "SET tiercache.mode = auto");
+        run(connection_.get(), "SET tiercache.min_cost = 0");
+        run(connection_.get(), "SET plan_cache_mode = force_generic_plan");
+        for (std::size_t pair = 0; pair < settings.pairs; ++pair) {
+            const std::string sql = query_of(pair) + " WHERE a.v > $1";
+            const QueryResult r(PQprepare(connection_.get(), name_of(pair).c_str(), sql.c_str(), 1, nullptr));
+            if (PQresultStatus(r.get()) != PGRES_COMMAND_OK)
+                die(sql + ": " + PQerrorMessage(connection_.get()));
+        }
+    }
+
+    PairRead read(std::size_t pair) override {
+        const char* const below_all = "-1";
+        const QueryResult r(
+            PQexecPrepared(connection_.get(), name_of(pair).c_str(), 1, &below_all, nullptr, nullptr, 0));
+        if (PQresultStatus(r.get()) != PGRES_TUPLES_OK) die(PQerrorMessage(connection_.get()));
+        PairRead got;
+        got.a = std::atoll(PQgetvalue(r.get(), 0, 0));
+        got.b = std::atoll(PQgetvalue(r.get(), 0, 1));
+        return got;
+    }
+
+ protected:
+    static std::string name_of(std::size_t pair) { return "pair" + std::to_string(pair); }
+
+    Connection connection_;
+};
+
+// The same in REPEATABLE READ, beside an uncached read.
+class PreparedRepeatableReader : public PreparedReader {
+ public:
+    using PreparedReader::PreparedReader;
+
+    PairRead read(std::size_t pair) override {
+        run(connection_.get(), "BEGIN ISOLATION LEVEL REPEATABLE READ");
+        PairRead first = PreparedReader::read(pair);
+        run(connection_.get(), "SET LOCAL tiercache.mode = off");
+        const PairRead uncached = PreparedReader::read(pair);
+        run(connection_.get(), "SET LOCAL tiercache.mode = auto");
+        const PairRead second = PreparedReader::read(pair);
+        run(connection_.get(), "COMMIT");
+        if (first.a != uncached.a) first.b = uncached.a;
+        if (second.a != uncached.a || second.b != uncached.b) first.b = -uncached.a - 1;
+        return first;
+    }
+};
+
 // Through tiercache::Cache: L1 and L4, or L2 and L4.
 class ClientReader : public Reader {
  public:
@@ -279,6 +330,14 @@ std::vector<Kind> kinds_of(const Settings& settings) {
          false},
         {"l4-rr",
          [](const Settings& s) -> std::unique_ptr<Reader> { return std::make_unique<L4RepeatableReader>(s); },
+         false},
+        {"prepared",
+         [](const Settings& s) -> std::unique_ptr<Reader> { return std::make_unique<PreparedReader>(s); },
+         false},
+        {"prepared-rr",
+         [](const Settings& s) -> std::unique_ptr<Reader> {
+             return std::make_unique<PreparedRepeatableReader>(s);
+         },
          false},
         {"l1",
          [](const Settings& s) -> std::unique_ptr<Reader> {
@@ -343,14 +402,21 @@ bool child_failed(std::vector<pid_t>& children) {
     return true;
 }
 
-std::uint64_t l4_hits(PGconn* c) {
-    return std::strtoull(PQgetvalue(run(c, "SELECT hits FROM tiercache.stats").get(), 0, 0), nullptr, 10);
+struct L4Hits {
+    std::uint64_t all;
+    std::uint64_t recalled;
+};
+
+L4Hits l4_hits(PGconn* c) {
+    const QueryResult r = run(c, "SELECT hits, recalled_hits FROM tiercache.stats");
+    return {std::strtoull(PQgetvalue(r.get(), 0, 0), nullptr, 10),
+            std::strtoull(PQgetvalue(r.get(), 0, 1), nullptr, 10)};
 }
 
-int report(const std::vector<Kind>& kinds, std::uint64_t hits_in_l4) {
+int report(const std::vector<Kind>& kinds, const L4Hits& in_l4) {
     std::uint64_t reads = 0;
     std::uint64_t wrong = 0;
-    bool meaningful = hits_in_l4 > 1000;
+    bool meaningful = in_l4.all > 1000 && in_l4.recalled > 1000;
     for (std::size_t i = 0; i < kinds.size(); ++i) {
         const KindCounts& k = ledger->kinds[i];
         std::printf("%-9s %9llu reads", kinds[i].name, static_cast<unsigned long long>(k.reads.load()));
@@ -362,10 +428,10 @@ int report(const std::vector<Kind>& kinds, std::uint64_t hits_in_l4) {
         reads += k.reads.load();
         wrong += k.wrong.load();
     }
-    std::printf("stress: %llu commits, %llu rollbacks, %llu hits in L4\n",
+    std::printf("stress: %llu commits, %llu rollbacks, %llu hits in L4, %llu of them recalled\n",
                 static_cast<unsigned long long>(ledger->commits.load()),
                 static_cast<unsigned long long>(ledger->rollbacks.load()),
-                static_cast<unsigned long long>(hits_in_l4));
+                static_cast<unsigned long long>(in_l4.all), static_cast<unsigned long long>(in_l4.recalled));
     std::printf("stress: %llu reads, %llu wrong\n", static_cast<unsigned long long>(reads),
                 static_cast<unsigned long long>(wrong));
     if (!meaningful) std::printf("stress: too few hits, the run proves nothing\n");
@@ -389,7 +455,7 @@ int run_all(const Settings& settings) {
         }));
     }
     const Connection c = connect(settings);
-    const std::uint64_t hits_before = l4_hits(c.get());
+    const L4Hits before = l4_hits(c.get());
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(settings.seconds_max);
     bool failed = false;
     while (!failed && !enough_reads(settings, kinds.size()) && std::chrono::steady_clock::now() < deadline) {
@@ -402,7 +468,8 @@ int run_all(const Settings& settings) {
         waitpid(pid, &status, 0);
         failed = failed || status != 0;
     }
-    const int verdict = report(kinds, l4_hits(c.get()) - hits_before);
+    const L4Hits after = l4_hits(c.get());
+    const int verdict = report(kinds, {after.all - before.all, after.recalled - before.recalled});
     if (failed) std::printf("stress: a process failed\n");
     if (!enough_reads(settings, kinds.size())) {
         std::printf("stress: not enough reads in %u seconds\n", settings.seconds_max);

@@ -1,0 +1,253 @@
+#include "pg_extension/cache_scan_recent.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+
+#include "pg_extension/settings.hpp"
+#include "pg_extension/shared_state.hpp"
+
+extern "C" {
+#include <nodes/params.h>
+#include <utils/inval.h>
+#include <utils/memutils.h>
+}
+
+namespace tiercache::cache_scan::recent {
+
+namespace {
+
+// All answers of a backend have a MiB at most.
+constexpr std::size_t slot_count = 128;
+constexpr std::size_t row_bytes_max = std::size_t{8} << 10;
+constexpr std::size_t parameter_bytes_max = 256;
+// One in so many recalls is a look-up.
+constexpr std::uint32_t look_up_interval = 64;
+
+// In one piece of memory with all that it points to.
+struct Answer {
+    const CustomScan* scan;
+    std::uint64_t erasures;  // before the look-up that found it
+    std::uint32_t recalls;
+    EntryFields fields;
+    KeyHash key_hash;
+    std::array<std::byte, session_key_bytes> session;
+    std::span<const Tag> tags;
+    std::span<const std::byte> parameters;
+    std::span<const std::byte> row_bytes;
+    tuple_payload::Rows rows;
+};
+
+struct Slot {
+    std::uint64_t plan = 0;  // its number
+    std::uint64_t parameters_hash = 0;
+    Answer* answer = nullptr;
+};
+
+std::array<Slot, slot_count> slots;
+MemoryContext context = nullptr;
+
+// ---- which ----
+
+class ParameterBytes {
+ public:
+    // Types, NULLs and values of the parameters that the statement refers to. False: they are not to be had,
+    // or too long.
+    [[nodiscard]] bool read(const Facts& facts, ParamListInfo parameters) {
+        ListCell* cell = nullptr;
+        foreach (cell, facts.parameters) {
+            const int number = lfirst_int(cell);
+            if (parameters == nullptr || number > parameters->numParams) return false;
+            ParamExternData fetched{};
+            if (!add(parameter_of(parameters, number, fetched))) return false;
+        }
+        return true;
+    }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return std::span(room_).first(used_); }
+
+ private:
+    struct Head {
+        Oid type;
+        std::uint32_t length;  // UINT32_MAX: NULL
+    };
+    [[nodiscard]] bool add(const ParamExternData& parameter) {
+        if (!OidIsValid(parameter.ptype)) return false;
+        Datum value = parameter.value;
+        std::span<const std::byte> bytes;
+        if (!parameter.isnull) bytes = value_bytes(value, parameter.ptype);
+        const Head head{parameter.ptype,
+                        parameter.isnull ? UINT32_MAX : static_cast<std::uint32_t>(bytes.size())};
+        if (bytes.size() > room_.size() || sizeof(head) + bytes.size() > room_.size() - used_) return false;
+        std::memcpy(room_.data() + used_, &head, sizeof(head));
+        used_ += sizeof(head);
+        if (!bytes.empty()) std::memcpy(room_.data() + used_, bytes.data(), bytes.size());
+        used_ += bytes.size();
+        return true;
+    }
+
+    std::array<std::byte, parameter_bytes_max> room_;
+    std::size_t used_ = 0;
+};
+
+[[nodiscard]] bool may_be_kept(const State& state) noexcept {
+    return state.facts.settings == NIL && !state.stays_open && state.node.ss.ps.state->es_instrument == 0 &&
+           settings::verify == static_cast<int>(settings::Verify::off);
+}
+
+[[nodiscard]] const CustomScan* scan_of(const State& state) noexcept {
+    return reinterpret_cast<const CustomScan*>(state.node.ss.ps.plan);
+}
+
+// The place of an answer of this plan to these parameters, whoever has it now.
+struct Place {
+    Slot* slot;
+    std::uint64_t parameters_hash;
+    [[nodiscard]] bool is_of(std::uint64_t plan) const noexcept {
+        return slot->plan == plan && slot->parameters_hash == parameters_hash;
+    }
+};
+
+[[nodiscard]] Place place_of(std::uint64_t plan, std::span<const std::byte> parameters) noexcept {
+    const std::uint64_t hash = parameters.empty() ? 0 : XXH3_64bits(parameters.data(), parameters.size());
+    return {&slots[(plan + hash) % slot_count], hash};
+}
+
+[[nodiscard]] bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
+// ---- rows ----
+
+[[nodiscard]] std::span<const std::byte> bytes_of(const tuple_payload::Rows& rows) noexcept {
+    if (rows.count == 0) return {};
+    const MinimalTuple last = rows.rows[rows.count - 1];
+    const auto* begin = reinterpret_cast<const std::byte*>(rows.rows[0]);
+    return {begin, reinterpret_cast<const std::byte*>(last) + MAXALIGN(last->t_len)};
+}
+
+// The bytes of rows at `to`, and the rows' places there in `list`.
+void copy_rows(const tuple_payload::Rows& rows, std::span<const std::byte> bytes, std::byte* to,
+               MinimalTuple* list) noexcept {
+    if (rows.count == 0) return;
+    std::memcpy(to, bytes.data(), bytes.size());
+    for (std::uint64_t i = 0; i < rows.count; ++i) {
+        list[i] = reinterpret_cast<MinimalTuple>(
+            to + (reinterpret_cast<const std::byte*>(rows.rows[i]) - bytes.data()));
+    }
+}
+
+// The executor gets rows of its own: the answer may go while it runs.
+void take_rows(State& state, const Answer& answer) {
+    const Size list_bytes = sizeof(MinimalTuple) * answer.rows.count;
+    auto* room = static_cast<std::byte*>(palloc(answer.row_bytes.size() + list_bytes + 1));
+    auto* list = reinterpret_cast<MinimalTuple*>(room + answer.row_bytes.size());
+    copy_rows(answer.rows, answer.row_bytes, room, list);
+    state.rows = {list, answer.rows.count};
+    state.serves_rows = state.rows_are_whole = true;
+}
+
+// ---- kept ----
+
+void forget(Slot& slot) noexcept {
+    if (slot.answer != nullptr) pfree(slot.answer);
+    slot.answer = nullptr;
+}
+
+// What the answer points to lies behind it.
+class Layout {
+ public:
+    [[nodiscard]] std::size_t add(std::size_t bytes) noexcept {
+        const std::size_t at = size_;
+        size_ += MAXALIGN(bytes);
+        return at;
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+    std::size_t size_ = MAXALIGN(sizeof(Answer));
+};
+
+[[nodiscard]] Answer* make_answer(const State& state, const EntryView& entry,
+                                  std::span<const std::byte> parameters,
+                                  std::span<const std::byte> row_bytes) {
+    Layout layout;
+    const std::size_t tags_at = layout.add(entry.tags.size() * sizeof(Tag));
+    const std::size_t parameters_at = layout.add(parameters.size());
+    const std::size_t rows_at = layout.add(row_bytes.size());
+    const std::size_t list_at = layout.add(state.rows.count * sizeof(MinimalTuple));
+    if (context == nullptr) {
+        context = AllocSetContextCreate(TopMemoryContext, "tiercache recent answers", ALLOCSET_DEFAULT_SIZES);
+    }
+    auto* room =
+        static_cast<std::byte*>(MemoryContextAllocExtended(context, layout.size(), MCXT_ALLOC_NO_OOM));
+    if (room == nullptr) return nullptr;
+
+    auto* tags = reinterpret_cast<Tag*>(room + tags_at);
+    for (std::size_t i = 0; i < entry.tags.size(); ++i) tags[i] = entry.tags[i];
+    if (!parameters.empty()) std::memcpy(room + parameters_at, parameters.data(), parameters.size());
+    auto* list = reinterpret_cast<MinimalTuple*>(room + list_at);
+    copy_rows(state.rows, row_bytes, room + rows_at, list);
+    auto* answer = new (room) Answer();
+    answer->scan = scan_of(state);
+    answer->erasures = state.erasures;
+    answer->fields = entry.fields;
+    answer->key_hash = state.key.hash;
+    answer->session = state.key.session;
+    answer->tags = {tags, entry.tags.size()};
+    answer->parameters = {room + parameters_at, parameters.size()};
+    answer->row_bytes = {room + rows_at, row_bytes.size()};
+    answer->rows = {list, state.rows.count};
+    return answer;
+}
+
+// May it be served, as a look-up would have it?
+[[nodiscard]] bool is_good(const Answer& answer, std::uint64_t snapshot_clock) {
+    if (pg_atomic_read_u64(&shared::state().erasures) != answer.erasures) return false;
+    AcceptInvalidationMessages();
+    return same_bytes(session_key(), answer.session) &&
+           l4_cache::serves(answer.fields, answer.tags, snapshot_clock);
+}
+
+}  // namespace
+
+bool recall(State& state) {
+    if (!may_be_kept(state)) return false;
+    // Before the look-up that may follow.
+    state.erasures = pg_atomic_read_u64(&shared::state().erasures);
+    pg_memory_barrier();
+    ParameterBytes parameters;
+    if (!parameters.read(state.facts, state.node.ss.ps.state->es_param_list_info)) return false;
+    const Place place = place_of(state.facts.number, parameters.bytes());
+    Answer* answer = place.slot->answer;
+    if (answer == nullptr || !place.is_of(state.facts.number) || answer->scan != scan_of(state) ||
+        !same_bytes(answer->parameters, parameters.bytes()) || ++answer->recalls % look_up_interval == 0 ||
+        !is_good(*answer, state.stamp)) {
+        return false;
+    }
+    take_rows(state, *answer);
+    state.key.hash = answer->key_hash;
+    state.key.session = answer->session;
+    state.stamp = answer->fields.stamp;
+    pg_atomic_fetch_add_u64(&shared::state().counters.recalled_hits, 1);
+    return true;
+}
+
+void keep(const State& state, const EntryView& entry) {
+    ParameterBytes parameters;
+    if (!may_be_kept(state) || !state.key.unambiguous ||
+        !parameters.read(state.facts, state.node.ss.ps.state->es_param_list_info)) {
+        return;
+    }
+    const Place place = place_of(state.facts.number, parameters.bytes());
+    Slot& slot = *place.slot;
+    const bool runs_again = place.is_of(state.facts.number);
+    slot.plan = state.facts.number;
+    slot.parameters_hash = place.parameters_hash;
+    const std::span<const std::byte> row_bytes = bytes_of(state.rows);
+    const bool is_short = row_bytes.size() + state.rows.count * sizeof(MinimalTuple) <= row_bytes_max;
+    forget(slot);
+    if (runs_again && is_short) slot.answer = make_answer(state, entry, parameters.bytes(), row_bytes);
+}
+
+}  // namespace tiercache::cache_scan::recent
