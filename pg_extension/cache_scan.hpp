@@ -66,7 +66,12 @@ struct Ready {
 // Is it the state of a node that serves an entry's rows?
 [[nodiscard]] bool is_hit(const PlanState* state) noexcept;
 
+// Is it a node of ours?
+[[nodiscard]] bool is_own(const Plan* plan) noexcept;
+
 // Once a process.
 void register_methods();
+// For hits that need no more of the executor than to hand out rows; before other hooks of the same kind.
+void install_hook();
 
 }  // namespace tiercache::cache_scan

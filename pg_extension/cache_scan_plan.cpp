@@ -234,6 +234,10 @@ Facts facts_of(const CustomScan* scan) {
     return facts;
 }
 
+bool is_own(const Plan* plan) noexcept {
+    return IsA(plan, CustomScan) && reinterpret_cast<const CustomScan*>(plan)->methods == &methods;
+}
+
 void register_methods() { RegisterCustomScanMethods(&methods); }
 
 }  // namespace tiercache::cache_scan

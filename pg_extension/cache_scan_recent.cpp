@@ -20,24 +20,11 @@ namespace {
 
 // All answers of a backend have a MiB at most.
 constexpr std::size_t slot_count = 128;
-constexpr std::size_t row_bytes_max = std::size_t{8} << 10;
+// Its rows and their description.
+constexpr std::size_t answer_bytes_max = std::size_t{8} << 10;
 constexpr std::size_t parameter_bytes_max = 256;
 // One in so many recalls is a look-up.
 constexpr std::uint32_t look_up_interval = 64;
-
-// In one piece of memory with all that it points to.
-struct Answer {
-    const CustomScan* scan;
-    std::uint64_t erasures;  // before the look-up that found it
-    std::uint32_t recalls;
-    EntryFields fields;
-    KeyHash key_hash;
-    std::array<std::byte, session_key_bytes> session;
-    std::span<const Tag> tags;
-    std::span<const std::byte> parameters;
-    std::span<const std::byte> row_bytes;
-    tuple_payload::Rows rows;
-};
 
 struct Slot {
     std::uint64_t plan = 0;  // its number
@@ -91,12 +78,12 @@ class ParameterBytes {
 };
 
 [[nodiscard]] bool may_be_kept(const State& state) noexcept {
-    return state.facts.settings == NIL && !state.stays_open && state.node.ss.ps.state->es_instrument == 0 &&
+    return state.facts.settings == NIL && !state.stays_open && state.key.unambiguous &&
            settings::verify == static_cast<int>(settings::Verify::off);
 }
 
-[[nodiscard]] const CustomScan* scan_of(const State& state) noexcept {
-    return reinterpret_cast<const CustomScan*>(state.node.ss.ps.plan);
+[[nodiscard]] TupleDesc columns_of(const State& state) noexcept {
+    return state.node.ss.ps.ps_ResultTupleDesc;
 }
 
 // The place of an answer of this plan to these parameters, whoever has it now.
@@ -127,24 +114,14 @@ struct Place {
 }
 
 // The bytes of rows at `to`, and the rows' places there in `list`.
-void copy_rows(const tuple_payload::Rows& rows, std::span<const std::byte> bytes, std::byte* to,
-               MinimalTuple* list) noexcept {
+void put_rows(const tuple_payload::Rows& rows, std::span<const std::byte> bytes, std::byte* to,
+              MinimalTuple* list) noexcept {
     if (rows.count == 0) return;
     std::memcpy(to, bytes.data(), bytes.size());
     for (std::uint64_t i = 0; i < rows.count; ++i) {
         list[i] = reinterpret_cast<MinimalTuple>(
             to + (reinterpret_cast<const std::byte*>(rows.rows[i]) - bytes.data()));
     }
-}
-
-// The executor gets rows of its own: the answer may go while it runs.
-void take_rows(State& state, const Answer& answer) {
-    const Size list_bytes = sizeof(MinimalTuple) * answer.rows.count;
-    auto* room = static_cast<std::byte*>(palloc(answer.row_bytes.size() + list_bytes + 1));
-    auto* list = reinterpret_cast<MinimalTuple*>(room + answer.row_bytes.size());
-    copy_rows(answer.rows, answer.row_bytes, room, list);
-    state.rows = {list, answer.rows.count};
-    state.serves_rows = state.rows_are_whole = true;
 }
 
 // ---- kept ----
@@ -174,6 +151,8 @@ class Layout {
     Layout layout;
     const std::size_t tags_at = layout.add(entry.tags.size() * sizeof(Tag));
     const std::size_t parameters_at = layout.add(parameters.size());
+    const TupleDesc columns = columns_of(state);
+    const std::size_t columns_at = layout.add(TupleDescSize(columns));
     const std::size_t rows_at = layout.add(row_bytes.size());
     const std::size_t list_at = layout.add(state.rows.count * sizeof(MinimalTuple));
     if (context == nullptr) {
@@ -186,16 +165,19 @@ class Layout {
     auto* tags = reinterpret_cast<Tag*>(room + tags_at);
     for (std::size_t i = 0; i < entry.tags.size(); ++i) tags[i] = entry.tags[i];
     if (!parameters.empty()) std::memcpy(room + parameters_at, parameters.data(), parameters.size());
+    TupleDesc own_columns = reinterpret_cast<TupleDesc>(room + columns_at);
+    TupleDescCopy(own_columns, columns);
     auto* list = reinterpret_cast<MinimalTuple*>(room + list_at);
-    copy_rows(state.rows, row_bytes, room + rows_at, list);
+    put_rows(state.rows, row_bytes, room + rows_at, list);
     auto* answer = new (room) Answer();
-    answer->scan = scan_of(state);
+    answer->scan = reinterpret_cast<const CustomScan*>(state.node.ss.ps.plan);
     answer->erasures = state.erasures;
     answer->fields = entry.fields;
     answer->key_hash = state.key.hash;
     answer->session = state.key.session;
     answer->tags = {tags, entry.tags.size()};
     answer->parameters = {room + parameters_at, parameters.size()};
+    answer->columns = own_columns;
     answer->row_bytes = {room + rows_at, row_bytes.size()};
     answer->rows = {list, state.rows.count};
     return answer;
@@ -211,32 +193,39 @@ class Layout {
 
 }  // namespace
 
-bool recall(State& state) {
-    if (!may_be_kept(state)) return false;
-    // Before the look-up that may follow.
-    state.erasures = pg_atomic_read_u64(&shared::state().erasures);
-    pg_memory_barrier();
-    ParameterBytes parameters;
-    if (!parameters.read(state.facts, state.node.ss.ps.state->es_param_list_info)) return false;
-    const Place place = place_of(state.facts.number, parameters.bytes());
+const Answer* recall(const CustomScan* scan, const Facts& facts, ParamListInfo parameters,
+                     std::uint64_t snapshot_clock) {
+    ParameterBytes values;
+    if (!values.read(facts, parameters)) return nullptr;
+    const Place place = place_of(facts.number, values.bytes());
     Answer* answer = place.slot->answer;
-    if (answer == nullptr || !place.is_of(state.facts.number) || answer->scan != scan_of(state) ||
-        !same_bytes(answer->parameters, parameters.bytes()) || ++answer->recalls % look_up_interval == 0 ||
-        !is_good(*answer, state.stamp)) {
-        return false;
+    if (answer == nullptr || !place.is_of(facts.number) || answer->scan != scan ||
+        !same_bytes(answer->parameters, values.bytes()) || ++answer->recalls % look_up_interval == 0 ||
+        !is_good(*answer, snapshot_clock)) {
+        return nullptr;
     }
-    take_rows(state, *answer);
-    state.key.hash = answer->key_hash;
-    state.key.session = answer->session;
-    state.stamp = answer->fields.stamp;
     pg_atomic_fetch_add_u64(&shared::state().counters.recalled_hits, 1);
-    return true;
+    return answer;
+}
+
+tuple_payload::Rows copy_rows(const Answer& answer) {
+    const Size list_bytes = sizeof(MinimalTuple) * answer.rows.count;
+    auto* room = static_cast<std::byte*>(palloc(answer.row_bytes.size() + list_bytes + 1));
+    auto* list = reinterpret_cast<MinimalTuple*>(room + answer.row_bytes.size());
+    put_rows(answer.rows, answer.row_bytes, room, list);
+    return {list, answer.rows.count};
+}
+
+std::uint64_t erasures_now() noexcept {
+    const std::uint64_t erasures = pg_atomic_read_u64(&shared::state().erasures);
+    // Before the look-up that follows.
+    pg_memory_barrier();
+    return erasures;
 }
 
 void keep(const State& state, const EntryView& entry) {
     ParameterBytes parameters;
-    if (!may_be_kept(state) || !state.key.unambiguous ||
-        !parameters.read(state.facts, state.node.ss.ps.state->es_param_list_info)) {
+    if (!may_be_kept(state) || !parameters.read(state.facts, state.node.ss.ps.state->es_param_list_info)) {
         return;
     }
     const Place place = place_of(state.facts.number, parameters.bytes());
@@ -245,7 +234,9 @@ void keep(const State& state, const EntryView& entry) {
     slot.plan = state.facts.number;
     slot.parameters_hash = place.parameters_hash;
     const std::span<const std::byte> row_bytes = bytes_of(state.rows);
-    const bool is_short = row_bytes.size() + state.rows.count * sizeof(MinimalTuple) <= row_bytes_max;
+    const bool is_short =
+        row_bytes.size() + state.rows.count * sizeof(MinimalTuple) + TupleDescSize(columns_of(state)) <=
+        answer_bytes_max;
     forget(slot);
     if (runs_again && is_short) slot.answer = make_answer(state, entry, parameters.bytes(), row_bytes);
 }

@@ -11,9 +11,32 @@
 
 namespace tiercache::cache_scan::recent {
 
-// Gives the state the rows of an answer that is kept, and counts a hit. Now and then it has none where it
-// could: a look-up tells L4 then that the entry is in use.
-[[nodiscard]] bool recall(State& state);
+// In one piece of memory with all that it points to. It may go with the next call of recall() or keep().
+struct Answer {
+    const CustomScan* scan;
+    std::uint64_t erasures;  // before the look-up that found it, see SharedState
+    std::uint32_t recalls;
+    EntryFields fields;
+    KeyHash key_hash;
+    std::array<std::byte, session_key_bytes> session;
+    std::span<const Tag> tags;
+    std::span<const std::byte> parameters;
+    TupleDesc columns;
+    std::span<const std::byte> row_bytes;
+    tuple_payload::Rows rows;
+};
+
+// The answer that the plan gave to these parameters, if it is at hand and may be served to a snapshot of this
+// clock: then a hit was counted. Now and then there is none where there could be: a look-up tells L4 then
+// that the entry is in use. nullptr: there is none.
+[[nodiscard]] const Answer* recall(const CustomScan* scan, const Facts& facts, ParamListInfo parameters,
+                                   std::uint64_t snapshot_clock);
+
+// The rows in the current memory context.
+[[nodiscard]] tuple_payload::Rows copy_rows(const Answer& answer);
+
+// What is at hand when a look-up begins, which keep() may be called after.
+[[nodiscard]] std::uint64_t erasures_now() noexcept;
 
 // Keeps the answer that a look-up found, whose rows are the state's, if the plan is seen to run again.
 void keep(const State& state, const EntryView& entry);

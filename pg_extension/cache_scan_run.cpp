@@ -30,12 +30,6 @@ constexpr std::uint64_t rows_ahead_max = 64;
     return (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || executor_of(state)->es_instrument != 0;
 }
 
-// Cursors, loops of PL/pgSQL and named portals: their client may run other statements between two rows.
-[[nodiscard]] bool can_stay_open() noexcept {
-    // EXECUTE has a portal with a name, too, but not one that others see.
-    return ActivePortal != nullptr && ActivePortal->visible && ActivePortal->name[0] != '\0';
-}
-
 void keep_tags(State& state, const EntryView& entry) {
     if (!state.stays_open) return;
     std::array<Tag, max_entry_tags> room;
@@ -63,10 +57,7 @@ void bypass(State& state, const char* reason) {
 }
 
 [[nodiscard]] bool take_rows(State& state, const EntryView& entry) {
-    const std::byte* payload = l4_cache::read_payload_at(entry, 0);
-    if (payload == nullptr) return false;
-    TupleDesc description = ExecGetResultType(&state.node.ss.ps);
-    if (!tuple_payload::read({payload, entry.raw_length}, description, state.rows)) return false;
+    if (!read_rows(entry, ExecGetResultType(&state.node.ss.ps), state.rows)) return false;
     state.serves_rows = state.rows_are_whole = true;
     return true;
 }
@@ -122,22 +113,6 @@ void bypass(State& state, const char* reason) {
     return true;
 }
 
-[[nodiscard]] bool has_recent_rows(State& state) {
-    if (!recent::recall(state)) return false;
-    state.outcome = Outcome::hit;
-    return true;
-}
-
-// Sets the clock of the executor's snapshot; else returns why the cache can't be used.
-[[nodiscard]] const char* know_clock(State& state) {
-    if (settings::mode == static_cast<int>(settings::Mode::off)) return "tiercache.mode is off";
-    if (const char* reason = bypass_reason()) return reason;
-    const std::optional<std::uint64_t> clock = clock_of(executor_of(state)->es_snapshot);
-    if (!clock) return "the clock of the query's snapshot is not known";
-    state.stamp = *clock;
-    return nullptr;
-}
-
 [[nodiscard]] const char* know_key(State& state) {
     const char* reason = nullptr;
     (void)make_key(state.facts, executor_of(state)->es_param_list_info, state.key, reason);
@@ -147,8 +122,8 @@ void bypass(State& state, const char* reason) {
 // For a node without a plan below it, that runs: a hit is counted here, all else by the plan that is then
 // made.
 void look_up_answer(State& state, int eflags) {
-    const char* reason = know_clock(state);
-    if (reason == nullptr && (has_ready_rows(state) || has_recent_rows(state))) return;
+    const char* reason = know_clock(executor_of(state)->es_snapshot, state.stamp);
+    if (reason == nullptr && has_ready_rows(state)) return;
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
@@ -173,11 +148,10 @@ void look_up(State& state, int eflags) {
         state.reason = state.facts.refusal;
         return;
     }
-    const char* reason = know_clock(state);
+    const char* reason = know_clock(executor_of(state)->es_snapshot, state.stamp);
     if (reason == nullptr && state.stays_open && state.facts.settings != NIL && !state.facts.reads_ahead) {
         reason = "other statements may change a setting that it reads between two rows";
     }
-    if (reason == nullptr && runs && has_recent_rows(state)) return;
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
         bypass(state, reason);
@@ -236,6 +210,7 @@ void begin(CustomScanState* node, int eflags) {
     const bool runs = (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
     state.stays_open = runs && !is_childless && can_stay_open();
     if (state.facts.settings != NIL) state.settings = settings_now(state.facts);
+    state.erasures = recent::erasures_now();
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -248,6 +223,8 @@ void begin(CustomScanState* node, int eflags) {
         outerPlanState(node) = start_child(state, eflags);
     }
     if (!runs) return;
+    state.slot =
+        ExecInitExtraTupleSlot(executor_of(state), ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
     if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);
 }
 
@@ -261,20 +238,19 @@ void repeat(State& state);
     return !ScanDirectionIsBackward(executor_of(state)->es_direction);
 }
 
-// The row that the scan's direction leads to, of those at hand.
-[[nodiscard]] TupleTableSlot* next_of_rows(State& state) {
+}  // namespace
+
+TupleTableSlot* next_of_rows(State& state) {
     if (goes_forward(state)) {
         if (state.position <= state.rows.count) ++state.position;
     } else if (state.position > 0) {
         --state.position;
     }
-    // Its row is what the result's slot is for, which a node without a projection leaves unused.
-    TupleTableSlot* slot = state.node.ss.ps.ps_ResultTupleSlot;
-    ExecClearTuple(slot);
-    if (state.position == 0 || state.position > state.rows.count) return slot;
-    tuple_payload::show(state.rows.rows[state.position - 1], slot);
-    return slot;
+    if (state.position == 0 || state.position > state.rows.count) return ExecClearTuple(state.slot);
+    return ExecStoreMinimalTuple(state.rows.rows[state.position - 1], state.slot, false);
 }
+
+namespace {
 
 void keep_row(State& state, TupleTableSlot* slot) {
     MemoryContext caller = MemoryContextSwitchTo(state.row_context);
@@ -416,6 +392,26 @@ void explain_guarded(CustomScanState* node, List* ancestors, ExplainState* es) {
 const CustomExecMethods methods = make_methods();
 
 }  // namespace
+
+// Cursors, loops of PL/pgSQL and named portals: their client may run other statements between two rows.
+bool can_stay_open() noexcept {
+    // EXECUTE has a portal with a name, too, but not one that others see.
+    return ActivePortal != nullptr && ActivePortal->visible && ActivePortal->name[0] != '\0';
+}
+
+const char* know_clock(Snapshot snapshot, std::uint64_t& clock) {
+    if (settings::mode == static_cast<int>(settings::Mode::off)) return "tiercache.mode is off";
+    if (const char* reason = bypass_reason()) return reason;
+    const std::optional<std::uint64_t> known = clock_of(snapshot);
+    if (!known) return "the clock of the query's snapshot is not known";
+    clock = *known;
+    return nullptr;
+}
+
+bool read_rows(const EntryView& entry, TupleDesc columns, tuple_payload::Rows& rows) {
+    const std::byte* payload = l4_cache::read_payload_at(entry, 0);
+    return payload != nullptr && tuple_payload::read({payload, entry.raw_length}, columns, rows);
+}
 
 bool is_hit(const PlanState* state) noexcept {
     if (state == nullptr || !IsA(state, CustomScanState)) return false;

@@ -45,6 +45,7 @@ struct State {
     std::uint64_t position;
     bool serves_rows;     // they come next, not those of the child
     bool rows_are_whole;  // there are no others
+    TupleTableSlot* slot;
 
     // The copy that a miss makes.
     bool has_started;
@@ -64,6 +65,18 @@ struct State {
 [[nodiscard]] inline State& state_of(CustomScanState* node) noexcept {
     return *reinterpret_cast<State*>(node);
 }
+
+// May other statements come between two rows of the portal that runs?
+[[nodiscard]] bool can_stay_open() noexcept;
+
+// Sets the clock of the snapshot; else returns why the cache can't be used.
+[[nodiscard]] const char* know_clock(Snapshot snapshot, std::uint64_t& clock);
+
+// The row that the scan's direction leads to, of those at hand.
+TupleTableSlot* next_of_rows(State& state);
+
+// The entry's rows in the current memory context; false when they are none of these columns.
+[[nodiscard]] bool read_rows(const EntryView& entry, TupleDesc columns, tuple_payload::Rows& rows);
 
 // The key of the statement with its parameters' values, for this session. False, and `reason` says why: there
 // is none.

@@ -1,5 +1,6 @@
 // The library's entry: what happens when PostgreSQL loads tiercache.so.
 #include "pg_extension/boundary.hpp"
+#include "pg_extension/cache_scan.hpp"
 #include "pg_extension/classes.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/foreign_tables.hpp"
@@ -39,6 +40,7 @@ void install() {
     tiercache::write_tracker::register_callbacks();
     tiercache::classes::register_callbacks();
     tiercache::register_lease_worker();
+    tiercache::cache_scan::install_hook();
     tiercache::dependencies::install_hook();
     tiercache::maintenance::install_hook();
     tiercache::transparent::install_hooks();

@@ -51,6 +51,17 @@ inline void check_plan_permissions(PlannedStmt* plan) {
 #endif
 }
 
+// The tables and views that the plan names, for an executor that opens none of them.
+inline void init_range_table(EState* executor, PlannedStmt* plan) {
+#if PG_VERSION_NUM >= 180000
+    ExecInitRangeTable(executor, plan->rtable, plan->permInfos, bms_copy(plan->unprunableRelids));
+#elif PG_VERSION_NUM >= 160000
+    ExecInitRangeTable(executor, plan->rtable, plan->permInfos);
+#else
+    ExecInitRangeTable(executor, plan->rtable);
+#endif
+}
+
 // Is it a table or a view? Since 16 a view is the subquery in its place; before, an entry beside that.
 inline bool names_relation(const RangeTblEntry* entry) {
     return entry->rtekind == RTE_RELATION || (entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid));

@@ -262,14 +262,6 @@ MinimalTuple flatten(TupleTableSlot* slot) {
     return pg::form_minimal_tuple(description, values, slot->tts_isnull);
 }
 
-void show(MinimalTuple row, TupleTableSlot* slot) {
-    HeapTupleData tuple{};
-    tuple.t_len = row->t_len + MINIMAL_TUPLE_OFFSET;
-    tuple.t_data = reinterpret_cast<HeapTupleHeader>(reinterpret_cast<char*>(row) - MINIMAL_TUPLE_OFFSET);
-    heap_deform_tuple(&tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
-    ExecStoreVirtualTuple(slot);
-}
-
 DestReceiver* make_receiver(Sink* sink) {
     auto* receiver = static_cast<Receiver*>(palloc0(sizeof(Receiver)));
     receiver->functions = {receive, start, shut_down, destroy, DestNone};

@@ -38,9 +38,6 @@ void finish_copy(Copy& copy);
 // The row as one tuple that holds all of its values, palloc'ed.
 [[nodiscard]] MinimalTuple flatten(TupleTableSlot* slot);
 
-// Puts the row's values into an empty virtual slot; they point into the row.
-void show(MinimalTuple row, TupleTableSlot* slot);
-
 // May rows of that description be kept at all?
 [[nodiscard]] bool can_be_kept(TupleDesc description);
 
