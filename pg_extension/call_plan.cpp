@@ -1,8 +1,13 @@
 #include "pg_extension/call_plan.hpp"
 
+#include <cstring>
+
 #include "pg_extension/query_compat.hpp"
 
 extern "C" {
+#include <access/htup_details.h>
+#include <catalog/pg_language.h>
+#include <catalog/pg_proc.h>
 #include <catalog/pg_type.h>
 #include <fmgr.h>
 #include <nodes/makefuncs.h>
@@ -18,18 +23,36 @@ namespace tiercache::call_plan {
 
 namespace {
 
-// The call, if it is one of `function`, which is ours by its address, with one literal as its argument.
-[[nodiscard]] const FuncExpr* call_of(const Node* node, PGFunction function) {
+struct OwnFunction {
+    const char* name;
+    PGFunction address;
+};
+constexpr OwnFunction json_function{"query_json", tiercache_query_json};
+constexpr OwnFunction rows_function{"query", tiercache_query};
+
+// Others of that name in C are asked for their address, too, which loads their library.
+[[nodiscard]] bool is_named(Oid function, const char* name) {
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+    if (!HeapTupleIsValid(row)) return false;
+    const auto* known = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
+    const bool named = known->prolang == ClanguageId && std::strcmp(NameStr(known->proname), name) == 0;
+    ReleaseSysCache(row);
+    return named;
+}
+
+// The call, if it is one of that function with one literal as its argument.
+[[nodiscard]] const FuncExpr* call_of(const Node* node, const OwnFunction& function) {
     if (node == nullptr || !IsA(node, FuncExpr)) return nullptr;
     const auto* call = reinterpret_cast<const FuncExpr*>(node);
     if (list_length(call->args) != 1 || call->funcvariadic) return nullptr;
     const auto* argument = static_cast<const Node*>(linitial(call->args));
-    if (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->consttype != TEXTOID) {
+    if (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->consttype != TEXTOID ||
+        !is_named(call->funcid, function.name)) {
         return nullptr;
     }
     FmgrInfo called;
     fmgr_info(call->funcid, &called);
-    return called.fn_addr == function && called.fn_nargs == 1 ? call : nullptr;
+    return called.fn_addr == function.address && called.fn_nargs == 1 ? call : nullptr;
 }
 
 // A list of columns and where they come from, and nothing else.
@@ -68,7 +91,7 @@ namespace {
 [[nodiscard]] PlannedStmt* value_of_call(const Query* query) {
     if (query->rtable != NIL || list_length(query->targetList) != 1) return nullptr;
     const auto* column = linitial_node(TargetEntry, query->targetList);
-    const FuncExpr* call = call_of(reinterpret_cast<const Node*>(column->expr), tiercache_query_json);
+    const FuncExpr* call = call_of(reinterpret_cast<const Node*>(column->expr), json_function);
     if (call == nullptr || column->resjunk) return nullptr;
     auto* result = makeNode(Result);
     result->plan.plan_rows = 1;
@@ -97,7 +120,7 @@ namespace {
         return nullptr;
     }
     const auto* function = linitial_node(RangeTblFunction, source->functions);
-    const FuncExpr* call = call_of(function->funcexpr, tiercache_query);
+    const FuncExpr* call = call_of(function->funcexpr, rows_function);
     if (call == nullptr) return nullptr;
     auto* scan = makeNode(FunctionScan);
     scan->scan.scanrelid = 1;
