@@ -20,7 +20,7 @@ constexpr std::uint32_t emergency_bytes = std::uint32_t{512} << 10;
 constexpr std::uint32_t emergency_blocks_min = 2;
 constexpr int rounds_max = 16;
 constexpr int last_rounds_max = 16;
-// Times that a copy forward tries to get room: each one lost means that somebody filled a block meanwhile.
+// Times that a put or a copy forward tries to get room: each one lost means that another writer took it.
 constexpr int room_attempts_max = 4;
 // An open block that has not filled while all others were opened this many times over is sealed.
 constexpr std::uint64_t idle_rounds = 2;
@@ -91,32 +91,41 @@ void Reclaimer::advance(std::uint64_t units) noexcept {
 bool Reclaimer::open_next(Stream stream, BlockLife full) noexcept {
     // The last free block is for the copies that a reclamation may need to make.
     const std::uint32_t wanted = policy().copy_forward ? 2 : 1;
-    if (streams_.free_blocks() < wanted) make_room(wanted);
-    if (!streams_.open_next(stream, full)) return false;
+    bool opened = false;
+    // Each one lost means that other writers took what was free.
+    for (int attempt = 0; !opened && attempt < room_attempts_max; ++attempt) {
+        const bool hopeless = streams_.free_blocks() < wanted && !make_room(wanted);
+        opened = streams_.open_next(stream, full);
+        if (hopeless) break;
+    }
+    if (!opened) return false;
     const BlockLife last = victim();
-    if (last == BlockLife::unpack(0)) choose_victim(last);
+    // Not the block that was opened just now.
+    if (last == BlockLife::unpack(0)) choose_victim(last, Victims::sealed);
     return true;
 }
 
-void Reclaimer::make_room(std::uint32_t wanted) noexcept {
+bool Reclaimer::make_room(std::uint32_t wanted) noexcept {
     constexpr std::uint32_t word_bytes_covered = BlockTable::units_per_word * unit_bytes;
     std::uint32_t words =
         std::max(emergency_bytes / word_bytes_covered, emergency_blocks_min * blocks_.start_words());
     for (int round = 0; round < rounds_max && words > 0; ++round) {
-        if (victim() == BlockLife::unpack(0)) choose_victim(victim());
-        if (streams_.free_blocks() >= wanted) return;
+        if (victim() == BlockLife::unpack(0)) choose_victim(victim(), Victims::any);
+        if (streams_.free_blocks() >= wanted) return true;
         const BlockLife life = victim();
         if (life == BlockLife::unpack(0)) break;
         words -= work_on(life, std::min(words, blocks_.start_words()), Keep::by_policy);
     }
     // Readers may pin each victim while it is emptied. Nobody pins it anew once it is empty, so when they
     // have more empty ones in their hands than they can hold, one is free.
-    for (int round = 0; round < last_rounds_max && streams_.free_blocks() == 0; ++round) {
-        if (victim() == BlockLife::unpack(0)) choose_victim(victim());
-        if (const BlockLife life = victim(); life != BlockLife::unpack(0)) {
-            work_on(life, blocks_.start_words(), Keep::nothing);
-        }
+    for (int round = 0; round < last_rounds_max; ++round) {
+        if (streams_.free_blocks() > 0) return true;
+        if (victim() == BlockLife::unpack(0)) choose_victim(victim(), Victims::any);
+        const BlockLife life = victim();
+        if (life == BlockLife::unpack(0)) return false;
+        work_on(life, blocks_.start_words(), Keep::nothing);
     }
+    return streams_.free_blocks() > 0;
 }
 
 std::uint32_t Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept {
@@ -129,7 +138,7 @@ std::uint32_t Reclaimer::work_on(BlockLife life, std::uint32_t words, Keep keep)
         // Where another process still pins it, its turn comes again, before all others.
         finish(life.block, state);
     }
-    if (victim() == life) choose_victim(life);
+    if (victim() == life) choose_victim(life, Victims::any);
     return looked_at;
 }
 
@@ -160,7 +169,7 @@ struct Reclaimer::Survey {
     }
 };
 
-void Reclaimer::choose_victim(BlockLife last) noexcept {
+void Reclaimer::choose_victim(BlockLife last, Victims victims) noexcept {
     Survey survey;
     survey.now_ns = monotonic_ns();
     survey.opened = header_->opened.load(std::memory_order_relaxed);
@@ -176,7 +185,7 @@ void Reclaimer::choose_victim(BlockLife last) noexcept {
         if (!next) {
             if (const std::optional<Stream> stream = choose_stream(survey.use, policy())) {
                 next = survey.sealed[stream->index()].life;
-            } else if (survey.free == 0 && survey.open.life) {
+            } else if (victims == Victims::any && survey.free == 0 && survey.open.life) {
                 // Nothing is sealed: the streams in use have all blocks open. The oldest goes.
                 next = survey.open.life;
                 streams_.seal(next->block, blocks_.state(next->block));

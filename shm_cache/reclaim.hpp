@@ -23,8 +23,9 @@
 // reclaimed for them, and an item for which there is no room is dropped. Of a block that
 // is chosen while no other is free at most kept_share is kept (but for parts of large values, which are kept
 // once for each time around in which they are read), so it is a gain; and a put that finds no free block
-// looks at emergency_bytes of victims at most, and then at one block more of which it keeps nothing; at some
-// more where readers pinned that one in between. Then it is refused: what one put does has a bound.
+// looks at emergency_bytes of victims at most, and then at one block more of which it keeps nothing; at
+// last_rounds_max where readers pin each in between, and at all that room_attempts_max times where other
+// writers take what it freed. Then it is refused: what one put does has a bound.
 //
 // R3 to R5 can be repeated by another process, which takes the block over when its owner is proven dead, or
 // when its phase is none that anybody writes. Every loop is bounded by the number of blocks, or of items.
@@ -85,9 +86,12 @@ class Reclaimer {
     [[nodiscard]] BlockLife victim() const noexcept;
     [[nodiscard]] bool much_is_dead() const noexcept;
     void note_emptied(std::uint64_t units, std::uint64_t live) noexcept;
-    void choose_victim(BlockLife last) noexcept;
+    // Where none is sealed that nobody pins, the oldest open one, if any will do.
+    enum class Victims { any, sealed };
+    void choose_victim(BlockLife last, Victims victims) noexcept;
     void look_at(std::uint32_t block, Survey& survey) noexcept;
-    void make_room(std::uint32_t wanted) noexcept;
+    // False: no block is free, and none could be emptied.
+    bool make_room(std::uint32_t wanted) noexcept;
 
     // Both return how many words were looked at.
     std::uint32_t work_on(BlockLife life, std::uint32_t words, Keep keep) noexcept;

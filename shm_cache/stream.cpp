@@ -45,7 +45,7 @@ bool Streams::open_next(Stream stream, BlockLife full) noexcept {
         }
         return true;
     }
-    return false;
+    return open_block(stream) != full;
 }
 
 void Streams::seal(std::uint32_t block, const BlockState& open) noexcept {

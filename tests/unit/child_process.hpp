@@ -1,6 +1,7 @@
 // A forked child that is gone when the test is, whatever happens. Ended by its process id only.
 #pragma once
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,13 +79,18 @@ class Signal {
     void send(int count = 1) const {
         for (int i = 0; i < count; ++i) (void)!write(ends_[1], "x", 1);
     }
+    // Not for ever: whoever was to send it may have died.
     void wait() const {
-        char byte = 0;
-        while (read(ends_[0], &byte, 1) < 0 && errno == EINTR) {
+        pollfd readable{ends_[0], POLLIN, 0};
+        int ready = -1;
+        while ((ready = poll(&readable, 1, patience_ms)) < 0 && errno == EINTR) {
         }
+        char byte = 0;
+        if (ready != 1 || read(ends_[0], &byte, 1) != 1) throw std::runtime_error("no signal came");
     }
 
  private:
+    static constexpr int patience_ms = 300'000;
     int ends_[2];
 };
 

@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <memory>
+#include <set>
 
 #include "shm_cache/process_table.hpp"
 #include "shm_cache/shared_memory.hpp"
@@ -281,23 +282,27 @@ class Pauses {
  public:
     Pauses() {
         left = 15'000;
-        std::signal(SIGALRM, [](int) {
+        previous_ = std::signal(SIGALRM, [](int) {
+            const int error = errno;
             usleep(100);
             left = left - 1;
             if (left > 0) arm();
+            errno = error;
         });
         arm();
     }
     ~Pauses() {
-        std::signal(SIGALRM, SIG_IGN);
+        left = 0;
         const itimerval none{};
         setitimer(ITIMER_REAL, &none, nullptr);
+        std::signal(SIGALRM, previous_);
     }
     Pauses(const Pauses&) = delete;
     Pauses& operator=(const Pauses&) = delete;
 
  private:
     static inline volatile std::sig_atomic_t left = 0;
+    void (*previous_)(int) = SIG_DFL;
     static void arm() {
         const itimerval soon{{0, 0}, {0, 7}};
         setitimer(ITIMER_REAL, &soon, nullptr);
@@ -308,6 +313,64 @@ class Pauses {
 TEST_F(HeldViewTest, AWriterThatIsPausedAgainAndAgainGoesAround) {
     const Pauses pauses;
     put(20'000);
+}
+
+// A block that one writer emptied may be taken by another: the first gets one, too.
+TEST(View, WritersOfFewBlocksAreNotRefused) {
+    const SegmentName name;
+    SegmentOptions options = tiny_segment();
+    options.block_bytes = std::size_t{8} << 10;
+    const Segment segment = Segment::create(name, options).value();
+    std::vector<ChildProcess> writers;
+    for (std::uint64_t seed = 0; seed < 6; ++seed) {
+        writers.emplace_back([&, seed] {
+            Segment mine = Segment::open(name).value();
+            std::mt19937_64 random(seed);
+            int refused = 0;
+            for (int i = 0; i < 20'000; ++i) {
+                const std::uint64_t key = random() % 2000;
+                if (!mine.put(oracle_entry(key, key, 300)).ok()) ++refused;
+            }
+            return std::min(refused, 100);
+        });
+    }
+    int refused = 0;
+    for (ChildProcess& writer : writers) refused += writer.wait();
+    // It takes as many takings in a row as a put has tries.
+    EXPECT_LE(refused, 3);
+}
+
+// With all blocks but one pinned, that one is filled and emptied in turn.
+TEST(View, OneBlockThatNobodyHoldsIsEnough) {
+    SegmentOptions options = tiny_segment();
+    options.block_bytes = std::size_t{8} << 10;
+    OwnMemory memory(options.size_bytes);
+    Segment segment = Segment::format(memory.span(), options).value();
+    std::uint64_t lock_file = 0;
+    const Geometry geometry = read_geometry(memory.span().data(), memory.span().size(), lock_file).value();
+    const BlockTable blocks(memory.span().data(), geometry);
+    const std::uint64_t count = segment.stats().block_count;
+    std::vector<Segment> readers;
+    std::vector<ValueView> views;
+    std::set<std::uint32_t> pinned;
+    for (std::uint64_t key = 0; pinned.size() + 1 < count; ++key) {
+        ASSERT_LT(key, 3000U);
+        ASSERT_TRUE(segment.put(oracle_entry(key, key, 1000)).ok());
+        if (readers.size() == pinned.size()) {
+            readers.push_back(Segment::attach(memory.span(), readers.size()).value());
+        }
+        ValueView view;
+        ASSERT_EQ(ViewTest::view_of(readers.back(), key, view), StatusCode::ok);
+        const auto* word = reinterpret_cast<const Word*>(view.stored.data());
+        if (pinned.insert(blocks.block_of(word)).second) views.push_back(std::move(view));
+    }
+    const std::uint64_t reclaimed = segment.stats().reclaimed_blocks;
+    constexpr std::uint64_t puts = 2000;
+    for (std::uint64_t i = 0; i < puts; ++i) {
+        ASSERT_TRUE(segment.put(oracle_entry(5000 + i, 1, 1000)).ok()) << i;
+    }
+    // Once for each block that was filled.
+    EXPECT_LT(segment.stats().reclaimed_blocks - reclaimed, puts / 2);
 }
 
 TEST_F(ViewTest, WithoutAProcessSlotThereIsNoView) {
