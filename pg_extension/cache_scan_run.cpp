@@ -6,11 +6,13 @@
 #include "pg_extension/boundary.hpp"
 #include "pg_extension/cache_scan_recent.hpp"
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
+#include <catalog/pg_class.h>
 #include <executor/executor.h>
 #include <nodes/extensible.h>
 #include <tcop/pquery.h>
@@ -202,6 +204,19 @@ void start_filling(State& state) {
     return started;
 }
 
+// What TRUNCATE, for one, finds in use. The executor closes them.
+void use_tables(EState* executor) {
+    Index number = 0;
+    ListCell* cell = nullptr;
+    foreach (cell, executor->es_range_table) {
+        ++number;
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        if (entry->rtekind == RTE_RELATION && entry->relkind != RELKIND_VIEW) {
+            pg::use_table(executor, number);
+        }
+    }
+}
+
 void begin(CustomScanState* node, int eflags) {
     State& state = state_of(node);
     auto* plan = reinterpret_cast<CustomScan*>(node->ss.ps.plan);
@@ -223,6 +238,7 @@ void begin(CustomScanState* node, int eflags) {
         outerPlanState(node) = start_child(state, eflags);
     }
     if (!runs) return;
+    if (is_childless && is_hit && can_stay_open()) use_tables(executor_of(state));
     state.slot =
         ExecInitExtraTupleSlot(executor_of(state), ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
     if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);

@@ -52,8 +52,7 @@ struct AtHand {
         settings::verify != static_cast<int>(settings::Verify::off)) {
         return nullptr;
     }
-    auto* scan = reinterpret_cast<CustomScan*>(statement->planTree);
-    return outerPlan(scan) != nullptr && can_stay_open() ? nullptr : scan;
+    return can_stay_open() ? nullptr : reinterpret_cast<CustomScan*>(statement->planTree);
 }
 
 // Counts a hit when there is one.

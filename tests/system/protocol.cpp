@@ -129,6 +129,13 @@ void add_portals(std::vector<Case>& cases) {
                      {simple("BEGIN; CREATE TABLE dropped AS SELECT 1 AS v; COMMIT; BEGIN"),
                       parse("", "SELECT v FROM dropped") + bind("p", "") + execute("p", 1) + sync(),
                       simple("DROP TABLE dropped"), simple("ROLLBACK"), simple("DROP TABLE dropped")}});
+    Conversation held{parse("held", "SELECT id, name FROM t ORDER BY id") + sync()};
+    for (int i = 0; i < 3; ++i) held.push_back(bind("", "held") + execute("") + sync());
+    held.insert(held.end(), {simple("BEGIN"), bind("p", "held") + execute("p", 2) + sync(),
+                             simple("TRUNCATE t"), simple("ROLLBACK"), simple("BEGIN"),
+                             bind("p", "held") + execute("p") + close('P', "p") + sync(),
+                             simple("TRUNCATE t"), simple("ROLLBACK"), close('S', "held") + sync()});
+    cases.push_back({"a portal uses its tables until it ends", held});
     cases.push_back(
         {"cursors",
          {simple("BEGIN"), simple("DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id"),
