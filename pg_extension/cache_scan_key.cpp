@@ -22,6 +22,13 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
     return {static_cast<const std::byte*>(start), size};
 }
 
+// Of a value that is stored elsewhere or compressed a copy.
+[[nodiscard]] std::span<const std::byte> value_bytes(const Datum& value, Oid type) {
+    if (const auto in_place = value_in_place(value, type)) return *in_place;
+    const auto* whole = PG_DETOAST_DATUM_PACKED(value);
+    return bytes_at(VARDATA_ANY(whole), VARSIZE_ANY_EXHDR(whole));
+}
+
 // "23:00000005", or "23:" for NULL. Empty when the value is not to be had, or means something in this backend
 // only.
 [[nodiscard]] std::string_view parameter_text(ParamListInfo parameters, int number) {
@@ -30,7 +37,7 @@ constexpr std::size_t parameter_bytes_max = std::size_t{64} * 1024;
     const ParamExternData& parameter = parameter_of(parameters, number, room);
     const Oid type = parameter.ptype;
     if (!OidIsValid(type) || type == RECORDOID || type == RECORDARRAYOID) return {};
-    Datum value = parameter.value;
+    const Datum value = parameter.value;
     const std::span<const std::byte> bytes =
         parameter.isnull ? std::span<const std::byte>{} : value_bytes(value, type);
     if (bytes.size() > parameter_bytes_max) return {};
@@ -66,7 +73,7 @@ const ParamExternData& parameter_of(ParamListInfo parameters, int number, ParamE
                : parameters->params[number - 1];
 }
 
-std::span<const std::byte> value_bytes(Datum& value, Oid type) {
+std::optional<std::span<const std::byte>> value_in_place(const Datum& value, Oid type) {
     std::int16_t length = 0;
     bool by_value = false;
     get_typlenbyval(type, &length, &by_value);
@@ -74,8 +81,8 @@ std::span<const std::byte> value_bytes(Datum& value, Oid type) {
     const char* start = DatumGetPointer(value);
     if (length > 0) return bytes_at(start, static_cast<std::size_t>(length));
     if (length == -2) return bytes_at(start, std::strlen(start));
-    const auto* whole = PG_DETOAST_DATUM_PACKED(value);
-    return bytes_at(VARDATA_ANY(whole), VARSIZE_ANY_EXHDR(whole));
+    if (VARATT_IS_EXTERNAL(start) || VARATT_IS_COMPRESSED(start)) return std::nullopt;
+    return bytes_at(VARDATA_ANY(start), VARSIZE_ANY_EXHDR(start));
 }
 
 List* settings_now(const Facts& facts) {

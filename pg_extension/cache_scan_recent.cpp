@@ -30,6 +30,7 @@ struct Slot {
     std::uint64_t plan = 0;  // its number
     std::uint64_t parameters_hash = 0;
     Answer* answer = nullptr;
+    std::uint32_t recalls = 0;  // of the answer, when another plan asked for the place
 };
 
 std::array<Slot, slot_count> slots;
@@ -60,9 +61,12 @@ class ParameterBytes {
     };
     [[nodiscard]] bool add(const ParamExternData& parameter) {
         if (!OidIsValid(parameter.ptype)) return false;
-        Datum value = parameter.value;
         std::span<const std::byte> bytes;
-        if (!parameter.isnull) bytes = value_bytes(value, parameter.ptype);
+        if (!parameter.isnull) {
+            const auto in_place = value_in_place(parameter.value, parameter.ptype);
+            if (!in_place) return false;
+            bytes = *in_place;
+        }
         const Head head{parameter.ptype,
                         parameter.isnull ? UINT32_MAX : static_cast<std::uint32_t>(bytes.size())};
         if (bytes.size() > room_.size() || sizeof(head) + bytes.size() > room_.size() - used_) return false;
@@ -230,15 +234,24 @@ void keep(const State& state, const EntryView& entry) {
     }
     const Place place = place_of(state.facts.number, parameters.bytes());
     Slot& slot = *place.slot;
-    const bool runs_again = place.is_of(state.facts.number);
-    slot.plan = state.facts.number;
-    slot.parameters_hash = place.parameters_hash;
+    if (!place.is_of(state.facts.number)) {
+        // An answer in use stays: most plans run once.
+        const bool in_use = slot.answer != nullptr && slot.answer->recalls != slot.recalls;
+        if (in_use) {
+            slot.recalls = slot.answer->recalls;
+            return;
+        }
+        forget(slot);
+        slot = {state.facts.number, place.parameters_hash};
+        return;
+    }
     const std::span<const std::byte> row_bytes = bytes_of(state.rows);
     const bool is_short =
         row_bytes.size() + state.rows.count * sizeof(MinimalTuple) + TupleDescSize(columns_of(state)) <=
         answer_bytes_max;
     forget(slot);
-    if (runs_again && is_short) slot.answer = make_answer(state, entry, parameters.bytes(), row_bytes);
+    slot.recalls = 0;
+    if (is_short) slot.answer = make_answer(state, entry, parameters.bytes(), row_bytes);
 }
 
 }  // namespace tiercache::cache_scan::recent

@@ -1,6 +1,8 @@
 // The state of a cache scan that runs. Plain C data: errors may jump over all of it.
 #pragma once
 
+#include <optional>
+
 #include "pg_extension/cache_scan.hpp"
 #include "pg_extension/dependencies.hpp"
 #include "pg_extension/l4_cache.hpp"
@@ -87,8 +89,9 @@ TupleTableSlot* next_of_rows(State& state);
 [[nodiscard]] const ParamExternData& parameter_of(ParamListInfo parameters, int number,
                                                   ParamExternData& fetched);
 
-// The value without how it is stored: equal bytes, equal value. It may point to `value` itself.
-[[nodiscard]] std::span<const std::byte> value_bytes(Datum& value, Oid type);
+// The value without how it is stored: equal bytes, equal value. It may point to `value` itself. Nothing where
+// that takes a copy: it is stored elsewhere, or compressed.
+[[nodiscard]] std::optional<std::span<const std::byte>> value_in_place(const Datum& value, Oid type);
 
 // The settings that the statement reads, as they are now: equal lists, equal values. NIL when it reads none.
 [[nodiscard]] List* settings_now(const Facts& facts);

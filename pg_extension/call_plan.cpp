@@ -12,7 +12,8 @@ extern "C" {
 #include <fmgr.h>
 #include <nodes/makefuncs.h>
 #include <nodes/nodeFuncs.h>
-#include <utils/inval.h>
+#include <optimizer/optimizer.h>
+#include <utils/lsyscache.h>
 #include <utils/syscache.h>
 
 Datum tiercache_query(PG_FUNCTION_ARGS);
@@ -30,29 +31,39 @@ struct OwnFunction {
 constexpr OwnFunction json_function{"query_json", tiercache_query_json};
 constexpr OwnFunction rows_function{"query", tiercache_query};
 
-// Others of that name in C are asked for their address, too, which loads their library.
-[[nodiscard]] bool is_named(Oid function, const char* name) {
-    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+struct Call {
+    const FuncExpr* expression;
+    double cost;  // of one, in the planner's units
+    double rows;
+};
+
+// Is it one of ours, that the role may call? Of other modules' functions no library is loaded here.
+[[nodiscard]] bool is_of(Oid oid, const OwnFunction& function, Call& call) {
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
     if (!HeapTupleIsValid(row)) return false;
     const auto* known = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
-    const bool named = known->prolang == ClanguageId && std::strcmp(NameStr(known->proname), name) == 0;
+    const bool named = known->prolang == ClanguageId && known->pronargs == 1 &&
+                       std::strcmp(NameStr(known->proname), function.name) == 0;
+    call.cost = known->procost * cpu_operator_cost;
+    call.rows = known->prorows;
     ReleaseSysCache(row);
-    return named;
+    if (!named || !pg::may_call(oid)) return false;
+    FmgrInfo called;
+    fmgr_info(oid, &called);
+    return called.fn_addr == function.address;
 }
 
 // The call, if it is one of that function with one literal as its argument.
-[[nodiscard]] const FuncExpr* call_of(const Node* node, const OwnFunction& function) {
-    if (node == nullptr || !IsA(node, FuncExpr)) return nullptr;
-    const auto* call = reinterpret_cast<const FuncExpr*>(node);
-    if (list_length(call->args) != 1 || call->funcvariadic) return nullptr;
-    const auto* argument = static_cast<const Node*>(linitial(call->args));
-    if (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->consttype != TEXTOID ||
-        !is_named(call->funcid, function.name)) {
-        return nullptr;
-    }
-    FmgrInfo called;
-    fmgr_info(call->funcid, &called);
-    return called.fn_addr == function.address && called.fn_nargs == 1 ? call : nullptr;
+[[nodiscard]] bool find_call(const Node* node, const OwnFunction& function, Call& call) {
+    if (node == nullptr || !IsA(node, FuncExpr)) return false;
+    call.expression = reinterpret_cast<const FuncExpr*>(node);
+    if (list_length(call.expression->args) != 1 || call.expression->funcvariadic) return false;
+    const auto* argument = static_cast<const Node*>(linitial(call.expression->args));
+    if (!IsA(argument, Const)) return false;
+    const auto* literal = reinterpret_cast<const Const*>(argument);
+    // The planner calls no strict function with NULL.
+    return literal->consttype == TEXTOID && !literal->constisnull &&
+           is_of(call.expression->funcid, function, call);
 }
 
 // A list of columns and where they come from, and nothing else.
@@ -67,15 +78,28 @@ constexpr OwnFunction rows_function{"query", tiercache_query};
 }
 
 // Prepared statements are planned anew when the function changes.
-[[nodiscard]] List* dependency_on(const FuncExpr* call) {
+[[nodiscard]] List* dependency_on(const Call& call) {
     auto* item = makeNode(PlanInvalItem);
     item->cacheId = PROCOID;
-    item->hashValue = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(call->funcid));
+    item->hashValue = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(call.expression->funcid));
     return list_make1(item);
 }
 
-[[nodiscard]] PlannedStmt* statement_of(const Query* query, Plan* plan, const FuncExpr* call) {
+// For EXPLAIN of a statement that was prepared.
+void estimate(Plan* plan, const Call& call, double rows) {
+    plan->plan_rows = rows;
+    plan->startup_cost = call.cost;
+    plan->total_cost = call.cost + rows * cpu_tuple_cost;
+    ListCell* cell = nullptr;
+    foreach (cell, plan->targetlist) {
+        const auto* column = reinterpret_cast<Node*>(lfirst_node(TargetEntry, cell)->expr);
+        plan->plan_width += get_typavgwidth(exprType(column), exprTypmod(column));
+    }
+}
+
+[[nodiscard]] PlannedStmt* statement_of(const Query* query, Plan* plan, const Call& call, double rows) {
     plan->targetlist = query->targetList;
+    estimate(plan, call, rows);
     auto* statement = makeNode(PlannedStmt);
     statement->commandType = CMD_SELECT;
     statement->queryId = query->queryId;
@@ -91,11 +115,11 @@ constexpr OwnFunction rows_function{"query", tiercache_query};
 [[nodiscard]] PlannedStmt* value_of_call(const Query* query) {
     if (query->rtable != NIL || list_length(query->targetList) != 1) return nullptr;
     const auto* column = linitial_node(TargetEntry, query->targetList);
-    const FuncExpr* call = call_of(reinterpret_cast<const Node*>(column->expr), json_function);
-    if (call == nullptr || column->resjunk) return nullptr;
-    auto* result = makeNode(Result);
-    result->plan.plan_rows = 1;
-    return statement_of(query, &result->plan, call);
+    Call call{};
+    if (column->resjunk || !find_call(reinterpret_cast<const Node*>(column->expr), json_function, call)) {
+        return nullptr;
+    }
+    return statement_of(query, &makeNode(Result)->plan, call, 1);
 }
 
 [[nodiscard]] bool are_columns_of_call(List* columns) noexcept {
@@ -120,12 +144,12 @@ constexpr OwnFunction rows_function{"query", tiercache_query};
         return nullptr;
     }
     const auto* function = linitial_node(RangeTblFunction, source->functions);
-    const FuncExpr* call = call_of(function->funcexpr, rows_function);
-    if (call == nullptr) return nullptr;
+    Call call{};
+    if (!find_call(function->funcexpr, rows_function, call)) return nullptr;
     auto* scan = makeNode(FunctionScan);
     scan->scan.scanrelid = 1;
     scan->functions = source->functions;
-    return statement_of(query, &scan->scan.plan, call);
+    return statement_of(query, &scan->scan.plan, call, call.rows);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace tiercache::call_plan {
 
 //   SELECT tiercache.query_json('...')
 //   SELECT * FROM tiercache.query('...') AS t(a integer, ...)
-// nullptr: the statement is something else. Not for EXPLAIN: there are no estimates in the plan.
+// nullptr: the statement is something else, or the role may not call the function.
 [[nodiscard]] PlannedStmt* make(Query* query);
 
 }  // namespace tiercache::call_plan

@@ -6,10 +6,12 @@
 extern "C" {
 #include <access/htup_details.h>
 #include <catalog/namespace.h>
+#include <catalog/pg_proc.h>
 #include <executor/executor.h>
 #include <nodes/nodeFuncs.h>
 #include <parser/analyze.h>
 #include <parser/parse_relation.h>
+#include <utils/acl.h>
 #include <utils/guc_tables.h>
 #if PG_VERSION_NUM >= 160000
 #include <varatt.h>
@@ -48,6 +50,15 @@ inline void check_plan_permissions(PlannedStmt* plan) {
     (void)ExecCheckPermissions(plan->rtable, plan->permInfos, true);
 #else
     (void)ExecCheckRTPerms(plan->rtable, true);
+#endif
+}
+
+// May the current role call it?
+inline bool may_call(Oid function) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#else
+    return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -119,6 +119,16 @@ SELECT recalled_value(7), recalled_value(7), recalled_value(7), recalled_value(8
 SELECT helpers.new_recalls();
 UPDATE recalled_rows SET v = v || '!' WHERE id = 7;
 SELECT recalled_value(7), recalled_value(8), recalled_value(7);
+-- A large parameter leaves nothing behind, however often it is passed while one statement runs.
+CREATE TABLE recalled_large AS SELECT g AS id, repeat('x', 1000000) AS p FROM generate_series(1, 50) g;
+CREATE FUNCTION recalled_few(a text) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT count(*) FROM recalled_rows WHERE id < 5 AND a IS NOT NULL LIMIT 1
+$$;
+SELECT sum(n), max(bytes) - min(bytes) < 20000000 AS flat FROM (
+    SELECT recalled_few(p) AS n, (SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE id > 0) AS bytes
+    FROM recalled_large) calls;
+DROP FUNCTION recalled_few(text);
+DROP TABLE recalled_large;
 RESET plan_cache_mode;
 RESET tiercache.mode;
 RESET tiercache.min_cost;

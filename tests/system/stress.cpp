@@ -274,9 +274,10 @@ class PreparedRepeatableReader : public PreparedReader {
     PairRead read(std::size_t pair) override {
         run(connection_.get(), "BEGIN ISOLATION LEVEL REPEATABLE READ");
         PairRead first = PreparedReader::read(pair);
-        run(connection_.get(), "SET LOCAL tiercache.mode = off");
+        // Not by tiercache.mode, which has every plan made anew.
+        run(connection_.get(), "SET LOCAL tiercache.enabled = off");
         const PairRead uncached = PreparedReader::read(pair);
-        run(connection_.get(), "SET LOCAL tiercache.mode = auto");
+        run(connection_.get(), "SET LOCAL tiercache.enabled = on");
         const PairRead second = PreparedReader::read(pair);
         run(connection_.get(), "COMMIT");
         if (first.a != uncached.a) first.b = uncached.a;
