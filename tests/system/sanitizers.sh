@@ -12,6 +12,7 @@ sanitized() {
     local filter='*-EachPolicy/PutWorkTest.*/1:EachPolicy/PutWorkTest.*/2:EachPolicy/PutWorkTest.*/3:EachPolicy/PutWorkTest.*/4:EachPolicy/PutWorkTest.*/5'
     if [[ $1 == thread ]]; then
         filter='-*PutWorkTest*:*TidyingTest*:AdaptiveEviction.*:SegmentCapacity.*:HugePages*:Entry.*:SamplerTest.Curve*'
+        filter+=':View.*:HeldViewTest.*'
         filter+=':Parts.APut*:Parts.SixtyFour*:PartsTest.WithoutItsHead*:PartsTest.WhatIsUsed*:ResizeTest.CopiesOf*'
     fi
     "build/$1/tests/segment_tests" --gtest_brief=1 --gtest_filter="$filter" >"$TC_WORK/$1.log" 2>&1 || { tail -n 60 "$TC_WORK/$1.log" && return 1; }
