@@ -13,6 +13,7 @@ extern "C" {
 #include <nodes/makefuncs.h>
 #include <nodes/nodeFuncs.h>
 #include <optimizer/optimizer.h>
+#include <utils/inval.h>
 #include <utils/lsyscache.h>
 #include <utils/syscache.h>
 
@@ -24,12 +25,44 @@ namespace tiercache::call_plan {
 
 namespace {
 
+// A function of ours; and under which number the catalog has it, as it was seen last.
 struct OwnFunction {
     const char* name;
     PGFunction address;
+    Oid oid;
+    double cost;  // of one call, per cpu_operator_cost
+    double rows;
 };
-constexpr OwnFunction json_function{"query_json", tiercache_query_json};
-constexpr OwnFunction rows_function{"query", tiercache_query};
+OwnFunction json_function{"query_json", tiercache_query_json, InvalidOid, 0, 0};
+OwnFunction rows_function{"query", tiercache_query, InvalidOid, 0, 0};
+bool callback_registered = false;
+
+void on_function_change(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) {
+    json_function.oid = rows_function.oid = InvalidOid;
+}
+
+// Of other modules' functions no library is loaded here: that is for the executor to do, which asks for
+// rights before.
+[[nodiscard]] bool is_in_catalog(Oid oid, OwnFunction& function) {
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
+    if (!HeapTupleIsValid(row)) return false;
+    const auto* known = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
+    const bool named = known->prolang == ClanguageId && known->pronargs == 1 &&
+                       std::strcmp(NameStr(known->proname), function.name) == 0;
+    const double cost = known->procost;
+    const double rows = known->prorows;
+    ReleaseSysCache(row);
+    if (!named || !pg::may_call(oid)) return false;
+    FmgrInfo called;
+    fmgr_info(oid, &called);
+    if (called.fn_addr != function.address) return false;
+    if (!callback_registered) CacheRegisterSyscacheCallback(PROCOID, on_function_change, Datum{0});
+    callback_registered = true;
+    function.oid = oid;
+    function.cost = cost;
+    function.rows = rows;
+    return true;
+}
 
 struct Call {
     const FuncExpr* expression;
@@ -37,24 +70,8 @@ struct Call {
     double rows;
 };
 
-// Is it one of ours, that the role may call? Of other modules' functions no library is loaded here.
-[[nodiscard]] bool is_of(Oid oid, const OwnFunction& function, Call& call) {
-    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
-    if (!HeapTupleIsValid(row)) return false;
-    const auto* known = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
-    const bool named = known->prolang == ClanguageId && known->pronargs == 1 &&
-                       std::strcmp(NameStr(known->proname), function.name) == 0;
-    call.cost = known->procost * cpu_operator_cost;
-    call.rows = known->prorows;
-    ReleaseSysCache(row);
-    if (!named || !pg::may_call(oid)) return false;
-    FmgrInfo called;
-    fmgr_info(oid, &called);
-    return called.fn_addr == function.address;
-}
-
 // The call, if it is one of that function with one literal as its argument.
-[[nodiscard]] bool find_call(const Node* node, const OwnFunction& function, Call& call) {
+[[nodiscard]] bool find_call(const Node* node, OwnFunction& function, Call& call) {
     if (node == nullptr || !IsA(node, FuncExpr)) return false;
     call.expression = reinterpret_cast<const FuncExpr*>(node);
     if (list_length(call.expression->args) != 1 || call.expression->funcvariadic) return false;
@@ -62,8 +79,12 @@ struct Call {
     if (!IsA(argument, Const)) return false;
     const auto* literal = reinterpret_cast<const Const*>(argument);
     // The planner calls no strict function with NULL.
-    return literal->consttype == TEXTOID && !literal->constisnull &&
-           is_of(call.expression->funcid, function, call);
+    if (literal->consttype != TEXTOID || literal->constisnull) return false;
+    const Oid oid = call.expression->funcid;
+    if (oid == function.oid ? !pg::may_call(oid) : !is_in_catalog(oid, function)) return false;
+    call.cost = function.cost * cpu_operator_cost;
+    call.rows = function.rows;
+    return true;
 }
 
 // A list of columns and where they come from, and nothing else.
