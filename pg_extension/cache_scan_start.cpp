@@ -11,7 +11,6 @@
 #include "pg_extension/settings.hpp"
 
 extern "C" {
-#include <commands/trigger.h>
 #include <executor/executor.h>
 #include <miscadmin.h>
 #include <nodes/extensible.h>
@@ -81,7 +80,8 @@ TupleTableSlot* next_row(PlanState* node) {
     executor->es_param_list_info = query->params;
     executor->es_sourceText = query->sourceText;
     executor->es_queryEnv = query->queryEnv;
-    executor->es_top_eflags = flags;
+    // As of any SELECT: a portal may be open still when its transaction's triggers are fired.
+    executor->es_top_eflags = flags | EXEC_FLAG_SKIP_TRIGGERS;
     executor->es_plannedstmt = query->plannedstmt;
     return executor;
 }
@@ -138,7 +138,6 @@ TupleTableSlot* next_row(PlanState* node) {
     executor->es_snapshot = RegisterSnapshot(query->snapshot);
     executor->es_crosscheck_snapshot = RegisterSnapshot(query->crosscheck_snapshot);
     query->estate = executor;
-    if ((flags & EXEC_FLAG_SKIP_TRIGGERS) == 0) AfterTriggerBeginQuery();
     pg::check_plan_permissions(query->plannedstmt);
     pg::init_range_table(executor, query->plannedstmt);
     query->tupDesc = state->node.ss.ps.ps_ResultTupleDesc;

@@ -7,7 +7,7 @@
 # The servers are built once and stay in build/memory.
 #
 #   MEMORY_KINDS="address"
-#   MEMORY_STAGES="regress isolation"    names of tests/system/*.sh, or of tests/*.sh
+#   MEMORY_STAGES="regress isolation protocol"    names of tests/system/*.sh, or of tests/*.sh
 #   CORE_SOURCES=FOLDER                  the server's sources; else as make check-core finds them
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -127,6 +127,6 @@ for kind in ${MEMORY_KINDS:-address}; do
     build_server "$kind"
     build_extension "$kind"
     run "$kind" planted tests/memory/planted.sh "$kind" "$reports"
-    for stage in ${MEMORY_STAGES:-regress isolation}; do run_clean "$kind" "$stage"; done
+    for stage in ${MEMORY_STAGES:-regress isolation protocol}; do run_clean "$kind" "$stage"; done
 done
 tc_done
