@@ -3,6 +3,7 @@
 
 #include "pg_extension/cache_scan.hpp"
 #include "pg_extension/cache_scan_state.hpp"
+#include "pg_extension/planned_statement.hpp"
 #include "pg_extension/query_compat.hpp"
 
 extern "C" {
@@ -196,13 +197,7 @@ PlannedStmt* make_childless(Query* query, Facts facts, const l4_cache::Key& key,
     last_ready = {scan, facts.number, {key, entry}};
     scan->custom_private = lappend(note_facts(facts), query);
     scan->methods = &methods;
-    PlannedStmt* plan = makeNode(PlannedStmt);
-    plan->commandType = CMD_SELECT;
-    plan->queryId = query->queryId;
-    plan->canSetTag = query->canSetTag;
-    plan->stmt_location = query->stmt_location;
-    plan->stmt_len = query->stmt_len;
-    plan->planTree = &scan->scan.plan;
+    PlannedStmt* plan = make_planned_statement(query, &scan->scan.plan);
     collect_relations(plan, query);
     return plan;
 }

@@ -20,7 +20,6 @@ namespace {
 
 // All answers of a backend have a MiB at most.
 constexpr std::size_t slot_count = 128;
-// Its rows and their description.
 constexpr std::size_t answer_bytes_max = std::size_t{8} << 10;
 constexpr std::size_t parameter_bytes_max = 256;
 // One in so many recalls is a look-up.
@@ -86,10 +85,6 @@ class ParameterBytes {
            settings::verify == static_cast<int>(settings::Verify::off);
 }
 
-[[nodiscard]] TupleDesc columns_of(const State& state) noexcept {
-    return state.node.ss.ps.ps_ResultTupleDesc;
-}
-
 // The place of an answer of this plan to these parameters, whoever has it now.
 struct Place {
     Slot* slot;
@@ -149,16 +144,18 @@ class Layout {
     std::size_t size_ = MAXALIGN(sizeof(Answer));
 };
 
+// nullptr: it is too large, or there is no memory.
 [[nodiscard]] Answer* make_answer(const State& state, const EntryView& entry,
-                                  std::span<const std::byte> parameters,
-                                  std::span<const std::byte> row_bytes) {
+                                  std::span<const std::byte> parameters) {
+    const std::span<const std::byte> row_bytes = bytes_of(state.rows);
     Layout layout;
     const std::size_t tags_at = layout.add(entry.tags.size() * sizeof(Tag));
     const std::size_t parameters_at = layout.add(parameters.size());
-    const TupleDesc columns = columns_of(state);
+    const TupleDesc columns = state.node.ss.ps.ps_ResultTupleDesc;
     const std::size_t columns_at = layout.add(TupleDescSize(columns));
     const std::size_t rows_at = layout.add(row_bytes.size());
     const std::size_t list_at = layout.add(state.rows.count * sizeof(MinimalTuple));
+    if (layout.size() > answer_bytes_max) return nullptr;
     if (context == nullptr) {
         context = AllocSetContextCreate(TopMemoryContext, "tiercache recent answers", ALLOCSET_DEFAULT_SIZES);
     }
@@ -191,8 +188,7 @@ class Layout {
 [[nodiscard]] bool is_good(const Answer& answer, std::uint64_t snapshot_clock) {
     if (pg_atomic_read_u64(&shared::state().erasures) != answer.erasures) return false;
     AcceptInvalidationMessages();
-    return same_bytes(session_key(), answer.session) &&
-           l4_cache::serves(answer.fields, answer.tags, snapshot_clock);
+    return is_session_key(answer.session) && l4_cache::serves(answer.fields, answer.tags, snapshot_clock);
 }
 
 }  // namespace
@@ -245,13 +241,9 @@ void keep(const State& state, const EntryView& entry) {
         slot = {state.facts.number, place.parameters_hash};
         return;
     }
-    const std::span<const std::byte> row_bytes = bytes_of(state.rows);
-    const bool is_short =
-        row_bytes.size() + state.rows.count * sizeof(MinimalTuple) + TupleDescSize(columns_of(state)) <=
-        answer_bytes_max;
     forget(slot);
     slot.recalls = 0;
-    if (is_short) slot.answer = make_answer(state, entry, parameters.bytes(), row_bytes);
+    slot.answer = make_answer(state, entry, parameters.bytes());
 }
 
 }  // namespace tiercache::cache_scan::recent

@@ -2,8 +2,8 @@
 //
 // A node that has its rows needs little of what the executor sets up for plans that compute: no expression
 // context, no second description of the columns, no children, no subplans. What is left is done here, as
-// standard_ExecutorStart() and ExecInitCustomScan() do it, at half their cost. All else is theirs: plans that
-// are explained or measured, cursors, and a hit that is not one.
+// standard_ExecutorStart() and ExecInitCustomScan() do it. All else is theirs: plans that are explained or
+// measured, cursors, and a hit that is not one.
 #include "pg_extension/boundary.hpp"
 #include "pg_extension/cache_scan_recent.hpp"
 #include "pg_extension/cache_scan_state.hpp"

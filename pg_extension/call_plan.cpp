@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "pg_extension/planned_statement.hpp"
 #include "pg_extension/query_compat.hpp"
 
 extern "C" {
@@ -121,13 +122,7 @@ void estimate(Plan* plan, const Call& call, double rows) {
 [[nodiscard]] PlannedStmt* statement_of(const Query* query, Plan* plan, const Call& call, double rows) {
     plan->targetlist = query->targetList;
     estimate(plan, call, rows);
-    auto* statement = makeNode(PlannedStmt);
-    statement->commandType = CMD_SELECT;
-    statement->queryId = query->queryId;
-    statement->canSetTag = query->canSetTag;
-    statement->stmt_location = query->stmt_location;
-    statement->stmt_len = query->stmt_len;
-    statement->planTree = plan;
+    PlannedStmt* statement = make_planned_statement(query, plan);
     statement->rtable = query->rtable;
     statement->invalItems = dependency_on(call);
     return statement;

@@ -1,5 +1,5 @@
 // The plans of statements that do nothing but call tiercache.query_json or tiercache.query with one literal:
-// what the planner would make of them, for a third of what it costs.
+// what the planner would make of them, at a fraction of the cost.
 #pragma once
 
 #include "pg_extension/pg.hpp"

@@ -32,10 +32,6 @@ void count(pg_atomic_uint64& counter, std::uint64_t by = 1) noexcept {
 // palloc without errors does not raise any for sizes below its own limit.
 std::byte* reserve(void* /*context*/, std::size_t bytes) noexcept { return allocate(bytes); }
 
-[[nodiscard]] bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
-}
-
 [[nodiscard]] bool copy_out(const Key& key, EntryView& entry) {
     Segment* segment = shared::segment();
     if (segment == nullptr || !key.unambiguous) return false;
@@ -64,7 +60,7 @@ Key make_key(PayloadFormat format, std::string_view sql, std::span<const QueryPa
     return key;
 }
 
-bool is_current(const Key& key) { return key.unambiguous && same_bytes(session_key(), key.session); }
+bool is_current(const Key& key) { return key.unambiguous && is_session_key(key.session); }
 
 bool peek(const Key& key, EntryView& entry) { return copy_out(key, entry); }
 

@@ -258,6 +258,10 @@ std::span<const std::byte> session_key() {
     return std::as_bytes(std::span(&key, 1));
 }
 
+bool is_session_key(std::span<const std::byte, session_key_bytes> bytes) {
+    return std::memcmp(session_key().data(), bytes.data(), session_key_bytes) == 0;
+}
+
 std::uint64_t settings_hash() {
     std::uint64_t hash = 0;
     for (const char* name : setting_names) {

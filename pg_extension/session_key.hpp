@@ -21,6 +21,9 @@ inline constexpr std::size_t session_key_bytes = 8 + 4 + 4 + 32;
 // look-ups).
 [[nodiscard]] std::span<const std::byte> session_key();
 
+// Is it the session key of this moment? May raise an error, as that.
+[[nodiscard]] bool is_session_key(std::span<const std::byte, session_key_bytes> bytes);
+
 // A hash of the values that the settings of session keys have in this process, whatever process it is. May
 // raise an error (out of memory).
 [[nodiscard]] std::uint64_t settings_hash();

@@ -200,6 +200,14 @@ class L4Reader : public Reader {
         return parse(PQgetvalue(r.get(), 0, 0));
     }
 
+    PairRead read_uncached(std::size_t pair) {
+        const QueryResult r = run(connection_.get(), query_of(pair));
+        PairRead got;
+        got.a = std::atoll(PQgetvalue(r.get(), 0, 0));
+        got.b = std::atoll(PQgetvalue(r.get(), 0, 1));
+        return got;
+    }
+
     static PairRead parse(const char* json) {
         PairRead got;
         long long a = -1;
@@ -213,25 +221,6 @@ class L4Reader : public Reader {
 
  protected:
     Connection connection_;
-};
-
-// The same in REPEATABLE READ: two cached reads and an uncached one of one transaction are equal.
-class L4RepeatableReader : public L4Reader {
- public:
-    using L4Reader::L4Reader;
-
-    PairRead read(std::size_t pair) override {
-        run(connection_.get(), "BEGIN ISOLATION LEVEL REPEATABLE READ");
-        PairRead first = L4Reader::read(pair);
-        const QueryResult plain = run(connection_.get(), query_of(pair));
-        const PairRead second = L4Reader::read(pair);
-        run(connection_.get(), "COMMIT");
-        const std::int64_t uncached = std::atoll(PQgetvalue(plain.get(), 0, 0));
-        // A difference is reported as half a transaction.
-        if (first.a != uncached) first.b = uncached;
-        if (second.a != uncached || second.b != uncached) first.b = -uncached - 1;
-        return first;
-    }
 };
 
 // Through transparent mode, by prepared statements with generic plans: most hits are recalled.
@@ -260,28 +249,36 @@ class PreparedReader : public Reader {
         return got;
     }
 
+    // Not by tiercache.mode, which has every plan made anew.
+    PairRead read_uncached(std::size_t pair) {
+        run(connection_.get(), "SET LOCAL tiercache.enabled = off");
+        const PairRead got = PreparedReader::read(pair);
+        run(connection_.get(), "SET LOCAL tiercache.enabled = on");
+        return got;
+    }
+
  protected:
     static std::string name_of(std::size_t pair) { return "pair" + std::to_string(pair); }
 
     Connection connection_;
 };
 
-// The same in REPEATABLE READ, beside an uncached read.
-class PreparedRepeatableReader : public PreparedReader {
+// The same in REPEATABLE READ: two cached reads and an uncached one of one transaction are equal.
+template <class Cached>
+class RepeatableReader : public Cached {
  public:
-    using PreparedReader::PreparedReader;
+    using Cached::Cached;
 
     PairRead read(std::size_t pair) override {
-        run(connection_.get(), "BEGIN ISOLATION LEVEL REPEATABLE READ");
-        PairRead first = PreparedReader::read(pair);
-        // Not by tiercache.mode, which has every plan made anew.
-        run(connection_.get(), "SET LOCAL tiercache.enabled = off");
-        const PairRead uncached = PreparedReader::read(pair);
-        run(connection_.get(), "SET LOCAL tiercache.enabled = on");
-        const PairRead second = PreparedReader::read(pair);
-        run(connection_.get(), "COMMIT");
+        PGconn* c = this->connection_.get();
+        run(c, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+        PairRead first = Cached::read(pair);
+        const PairRead uncached = Cached::read_uncached(pair);
+        const PairRead second = Cached::read(pair);
+        run(c, "COMMIT");
+        // A difference is reported as half a transaction.
         if (first.a != uncached.a) first.b = uncached.a;
-        if (second.a != uncached.a || second.b != uncached.b) first.b = -uncached.a - 1;
+        if (second.a != uncached.a || second.b != uncached.a) first.b = -uncached.a - 1;
         return first;
     }
 };
@@ -330,14 +327,16 @@ std::vector<Kind> kinds_of(const Settings& settings) {
         {"l4", [](const Settings& s) -> std::unique_ptr<Reader> { return std::make_unique<L4Reader>(s); },
          false},
         {"l4-rr",
-         [](const Settings& s) -> std::unique_ptr<Reader> { return std::make_unique<L4RepeatableReader>(s); },
+         [](const Settings& s) -> std::unique_ptr<Reader> {
+             return std::make_unique<RepeatableReader<L4Reader>>(s);
+         },
          false},
         {"prepared",
          [](const Settings& s) -> std::unique_ptr<Reader> { return std::make_unique<PreparedReader>(s); },
          false},
         {"prepared-rr",
          [](const Settings& s) -> std::unique_ptr<Reader> {
-             return std::make_unique<PreparedRepeatableReader>(s);
+             return std::make_unique<RepeatableReader<PreparedReader>>(s);
          },
          false},
         {"l1",
