@@ -129,6 +129,8 @@ class BlockTable {
     [[nodiscard]] std::uint32_t generation_after_read(std::uint32_t block) const noexcept {
         return static_cast<std::uint32_t>(states_[block].load(std::memory_order_relaxed) >> 32);
     }
+    // The word of a state, for who looks at it twice.
+    [[nodiscard]] const Word& state_word(std::uint32_t block) const noexcept { return states_[block]; }
     bool change(std::uint32_t block, const BlockState& from, const BlockState& to) noexcept;
 
     // Reserves space; nothing when the block is full. Only with a pin.

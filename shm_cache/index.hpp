@@ -93,8 +93,9 @@ struct Slot {
     }
     // Does it name an item of a block in this state? No for stale and pending slots and while the block is
     // recycled.
-    [[nodiscard]] bool current(const BlockState& state) const noexcept {
-        return generation == slot_generation(state.generation) && (state.generation & 1) == 0;
+    [[nodiscard]] bool current(const BlockState& state) const noexcept { return current(state.generation); }
+    [[nodiscard]] bool current(std::uint32_t block_generation) const noexcept {
+        return generation == slot_generation(block_generation) && (block_generation & 1) == 0;
     }
     static std::uint32_t slot_generation(std::uint32_t generation) noexcept {
         return generation >> 1 & generation_bits;

@@ -73,6 +73,10 @@ inline constexpr auto item_tags_offsets = [] {
     return item_tags_offsets[extras & 63];
 }
 
+[[nodiscard]] inline std::uint64_t item_second_word(std::uint64_t place_hash, std::uint32_t offset) noexcept {
+    return place_hash << 16 | offset_mark(offset);
+}
+
 // What the first four words say; offsets are in bytes from the item's start. The lengths are as large as
 // their bits allow until fits_block() has bounded them.
 struct ItemHeader {
@@ -128,10 +132,10 @@ struct ItemWords {
     [[nodiscard]] std::size_t key_at() const noexcept { return tags_at() + tag_count() * sizeof(Tag); }
     [[nodiscard]] std::size_t value_at() const noexcept { return key_at() + key_length(); }
     [[nodiscard]] std::size_t bytes() const noexcept { return value_at() + stored_length(); }
-    // Nothing but a key, a value and a lifetime without a refresh: no tags, stamp, flags or format.
+    // Nothing but a key, a value and a lifetime without a refresh: no extras, tags, flags or format.
     [[nodiscard]] bool plain() const noexcept {
         constexpr std::uint64_t all_but_lengths_and_class = 0x3fff3f;
-        return (third & (all_but_lengths_and_class & ~std::uint64_t{item_checksum})) == 0;
+        return (third & all_but_lengths_and_class) == 0;
     }
     [[nodiscard]] ItemHeader header() const noexcept {
         ItemHeader h;
@@ -149,6 +153,16 @@ struct ItemWords {
         h.received_at_ns = received_at_ns;
         return h;
     }
+};
+
+// An item that is plain().
+struct PlainItem {
+    const Word* item;
+    std::size_t value_at;  // bytes from the item's start
+    std::size_t stored_length;
+    std::uint32_t hard_ttl_ms;
+
+    [[nodiscard]] std::uint64_t received_at_ns() const noexcept { return item[3].load(word_load_order); }
 };
 
 [[nodiscard]] inline ItemWords load_item_words(const Word* item) noexcept {

@@ -18,7 +18,7 @@ namespace tiercache {
 namespace {
 
 constexpr std::uint64_t segment_magic = 0x4d47455352454954;  // "TIERSEGM"
-constexpr std::uint32_t segment_layout_version = 7;
+constexpr std::uint32_t segment_layout_version = 8;
 constexpr std::size_t segment_bytes_min = std::size_t{64} << 10;
 constexpr std::size_t item_bytes_mean_min = 32;
 constexpr std::size_t page_bytes = 4096;

@@ -86,6 +86,9 @@ class ProcessTable {
     std::uint64_t count(Counter counter, std::uint64_t n = 1) noexcept;
     // Counts a hit; false when the segment is closed (Statistics::close()).
     [[nodiscard]] bool count_hit() noexcept;
+    // Where this thread counts hits by Statistics::add_hit(); nullptr: only count_hit() can. Until this
+    // thread forks.
+    [[nodiscard]] BusyCounters* own_counters() const noexcept;
     [[nodiscard]] Statistics& statistics() noexcept { return statistics_; }
     [[nodiscard]] const Statistics& statistics() const noexcept { return statistics_; }
 
@@ -216,6 +219,12 @@ inline bool ProcessTable::count_hit() noexcept {
         return !statistics_.closed();
     }
     return statistics_.add_hit(static_cast<std::uint32_t>(slot));
+}
+
+inline BusyCounters* ProcessTable::own_counters() const noexcept {
+    // Acquire: as in own_slot().
+    const std::int32_t slot = membership_->slot.load(std::memory_order_acquire);
+    return slot >= 0 ? statistics_.own_counters(static_cast<std::uint32_t>(slot)) : nullptr;
 }
 
 inline bool ProcessTable::has_slot() const noexcept {

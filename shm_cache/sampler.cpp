@@ -29,6 +29,9 @@ constexpr std::uint64_t failures_per_look = 256;
 // A note: hash 32 | units 31 | 1.
 constexpr std::uint64_t units_limit = (std::uint64_t{1} << 24) - 1;
 
+// A key is noted so often in a row.
+constexpr std::uint64_t repeats_max = frequency_max;
+
 // How often a candidate is chosen, in uses per key that the miniature cache holds, and how much less an older
 // miss counts each time: half after 32 times the keys of the cache.
 constexpr std::uint32_t choices_per_fill = 4;
@@ -95,8 +98,14 @@ void Sampler::format() noexcept {
 
 // ---- notes ---------------------------------------------------------------------------------------
 
+bool Sampler::noted_enough(const KeyHash& hash) const noexcept {
+    const std::uint32_t sampled = sampled_hash(hash);
+    // Relaxed: as in repeats().
+    const std::uint64_t seen = recent_[sampled % recent_.size()].load(std::memory_order_relaxed);
+    return seen == (std::uint64_t{sampled} << 32 | repeats_max);
+}
+
 bool Sampler::repeats(std::uint32_t hash) noexcept {
-    constexpr std::uint64_t repeats_max = frequency_max;
     // Relaxed: private words, and threads that disagree about them note a key once too often or too seldom.
     Word& recent = recent_[hash % recent_.size()];
     const std::uint64_t seen = recent.load(std::memory_order_relaxed);
@@ -110,7 +119,7 @@ bool Sampler::repeats(std::uint32_t hash) noexcept {
 }
 
 void Sampler::note(const KeyHash& hash, std::uint64_t units) noexcept {
-    const auto sampled = static_cast<std::uint32_t>(hash.high >> 32);
+    const std::uint32_t sampled = sampled_hash(hash);
     if (repeats(sampled)) return;
     // Relaxed, all of it: a note stands alone, and a wrong idea of the ring costs notes.
     const std::uint64_t head = state_->head.load(std::memory_order_relaxed);

@@ -84,6 +84,8 @@ class Sampler {
         // Relaxed: any recent threshold will do.
         return hash.high >> 40 < threshold_->load(std::memory_order_relaxed);
     }
+    // Would a note of it be one too many? Most hits on keys of the sample are on hot ones, of which it would.
+    [[nodiscard]] bool noted_enough(const KeyHash& hash) const noexcept;
     // An access to a key of the sample, whose item takes `units` of memory.
     void note(const KeyHash& hash, std::uint64_t units) noexcept;
 
@@ -110,7 +112,10 @@ class Sampler {
     // The sample of nobody.
     static constinit const Word nothing;
 
-    // Is this note one too many of a key that was noted just now?
+    [[nodiscard]] static std::uint32_t sampled_hash(const KeyHash& hash) noexcept {
+        return static_cast<std::uint32_t>(hash.high >> 32);
+    }
+    // Is this note one too many of a key that was noted just now? Counts it.
     [[nodiscard]] bool repeats(std::uint32_t hash) noexcept;
     [[nodiscard]] bool lock(ProcessTable& processes) noexcept;
     void reset() noexcept;

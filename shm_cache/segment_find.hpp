@@ -20,7 +20,7 @@ namespace tiercache {
 inline constexpr int torn_retries = 2;
 
 inline void prefetch_item(const Word* item) noexcept {
-    constexpr std::size_t prefetch_lines = 5;
+    constexpr std::size_t prefetch_lines = 4;
     // Addresses past the item, even past the mapping, are harmless: a prefetch does not fault.
     const auto* at = reinterpret_cast<const std::byte*>(item);
     for (std::size_t i = 0; i < prefetch_lines; ++i) __builtin_prefetch(at + i * cache_line_bytes);

@@ -26,6 +26,7 @@ StatusCode Segment::Impl::missed(ReadResult result) noexcept {
 }
 
 void Segment::Impl::sample_hit(KeyHash hash, std::uint64_t seen) noexcept {
+    if (sampler.noted_enough(hash)) return;
     const Slot slot = Slot::unpack(seen);
     const Word* item = blocks.item(slot.block, slot.offset);
     // The item may be another one by now: then the sample has a wrong size.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "shm_cache/monotonic_time.hpp"
-#include "shm_cache/segment_find.hpp"
+#include "shm_cache/segment_find_plain.hpp"
 
 namespace tiercache {
 
@@ -68,6 +68,13 @@ std::optional<std::uint64_t> age_ns(std::uint64_t received_at_ns) noexcept {
     const std::uint64_t now = monotonic_coarse_ns();
     if (received_at_ns > now + future_max_ns) return std::nullopt;
     return now > received_at_ns ? now - received_at_ns : 0;
+}
+
+// judge()'s answer for a plain value, in one comparison: what is from the future has a huge age.
+bool fresh_at(std::uint64_t now, std::uint64_t received_at_ns, std::uint32_t hard_ttl_ms) noexcept {
+    if (hard_ttl_ms - 1 >= ttl_never_ms - 1) [[unlikely]]
+        return hard_ttl_ms == ttl_never_ms;
+    return now - received_at_ns + future_max_ns < hard_ttl_ms * ns_per_ms + future_max_ns;
 }
 
 Note note_of(Verdict verdict) noexcept {
@@ -166,104 +173,30 @@ SharedCache::Look SharedCache::judge_and_count(const LocalAuthority& authority, 
     return look;
 }
 
-// What was found, where it is no plain value. Not a std::optional, which clears its two kilobytes first.
-struct SharedCache::Described {
-    Described() noexcept {}  // NOLINT(modernize-use-equals-default,cppcoreguidelines-pro-type-member-init)
-    bool there = false;
-    const LocalAuthority* authority = nullptr;
-    union {
-        ValueRead read;
-    };
-    TagArray tags;  // the first read.tag_count are set
-};
-
-// What a plain value's item says of it.
 struct SharedCache::Plain {
     std::size_t size = 0;
     std::uint64_t received_at_ns = 0;
-    std::uint32_t ttl = 0;
 };
 
-// judge(), of a value that has nothing but a ttl.
-[[gnu::always_inline]] inline Hit SharedCache::judge_plain(const Plain& plain) noexcept {
-    if (plain.ttl != ttl_never_ms) {
-        // As judge() by its age, in one comparison: what is from the future has a huge one.
-        const std::uint64_t late_ns = monotonic_coarse_ns() - plain.received_at_ns + future_max_ns;
-        if (late_ns >= (plain.ttl == 0 ? 0 : plain.ttl * ns_per_ms + future_max_ns)) [[unlikely]] {
-            segment_.note(age_ns(plain.received_at_ns) ? Note::expired : Note::malformed);
-            return {};
-        }
-    }
-    return {Found::fresh, false, plain.size, plain.received_at_ns};
-}
-
-// take_value() out of line, and with the item's words one by one: keeps the code of a plain hit short, and
-// its numbers in registers.
-template <class Impl, class Described, class Reserve>
-struct Taking {
-    Impl& segment;
-    Described& described;
-    const Reserve& reserve;
-};
-template <class Impl, class Described, class Reserve>
-[[gnu::noinline]] ReadResult take_described(const Taking<Impl, Described, Reserve>& taking, const Word* item,
-                                            std::uint64_t first, std::uint64_t second, std::uint64_t third,
-                                            std::uint64_t received_at_ns) noexcept {
-    taking.described.authority = &taking.segment.authority;
-    return taking.segment.take_value(item, {first, second, third, received_at_ns}, taking.described.tags,
-                                     taking.reserve, *std::construct_at(&taking.described.read));
-}
-
-// A value that has nothing but a ttl, as most have, is taken and judged in registers. Any other one goes
-// through `described`, which is made only then.
+// A plain value, taken and judged in one try; false where it takes more than that.
 template <class Reserve>
-[[gnu::always_inline]] inline StatusCode SharedCache::read_in(Segment::Impl& at, const KeyHash& hash, Key key,
-                                                              const Reserve& reserve, Described& described,
-                                                              Plain& plain) noexcept {
-    const auto take = [&](const Word* item, const ItemWords& words) noexcept {
-        plain = {words.stored_length(), words.received_at_ns, words.hard_ttl_ms()};
-        described.there = !words.plain();
-        if (described.there) [[unlikely]] {
-            return take_described(Taking<Segment::Impl, Described, Reserve>{at, described, reserve}, item,
-                                  words.first, words.second, words.third, words.received_at_ns);
-        }
-        std::byte* to = reserve(plain.size);
-        if (to == nullptr) return ReadResult::no_room;
-        read_bytes(item, words.value_at(), to, plain.size);
-        return ReadResult::whole;
-    };
-    return at.find(hash, key, take);
-}
-
-// The same in what took the place of a segment that turned out to be closed.
-template <class Reserve>
-[[gnu::noinline]] StatusCode SharedCache::read_after(Segment::Impl& closed, KeyHash hash, Key key,
-                                                     const Reserve& reserve, Described& described,
-                                                     Plain& plain) noexcept {
-    Segment::Impl* at = &closed;
-    while ((at = segment_.follow(*at, Segment::Urgency::now_and_then)) != nullptr) {
-        const StatusCode code = read_in(*at, hash, key, reserve, described, plain);
-        if (code != StatusCode::unavailable) return code;
-    }
-    return StatusCode::not_found;
-}
-
-template <class Reserve>
-[[gnu::always_inline]] inline StatusCode SharedCache::read(Key key, const Reserve& reserve,
-                                                           Described& described, Plain& plain) noexcept {
-    const KeyHash hash = hash_key(key);
+[[gnu::always_inline]] inline bool SharedCache::get_plain(KeyHash hash, Key key, const Reserve& reserve,
+                                                          Plain& plain) noexcept {
     Segment::Impl& at = segment_.latest();
-    const StatusCode code = read_in(at, hash, key, reserve, described, plain);
-    if (code != StatusCode::unavailable) [[likely]]
-        return code;
-    return read_after(at, hash, key, reserve, described, plain);
-}
-
-Hit SharedCache::judge_described(const Described& described) noexcept {
-    return judge_and_count(*described.authority, described.read,
-                           std::span(described.tags).first(described.read.tag_count),
-                           std::chrono::milliseconds(0))
-        .hit;
+    at.prefetch(hash);
+    // Before the value is looked at: what is fresh then was so while the caller waited. Worked out here, too:
+    // the compiler would put that off (segment_find_plain.hpp).
+    std::uint64_t now = monotonic_coarse_ns();
+    asm volatile("" : "+r"(now));
+    const auto take = [&](const PlainItem& found) noexcept {
+        plain = {found.stored_length, found.received_at_ns()};
+        if (!fresh_at(now, plain.received_at_ns, found.hard_ttl_ms)) return false;
+        std::byte* to = reserve(plain.size);
+        if (to == nullptr) return false;
+        read_bytes_here(found.item, found.value_at, to, plain.size);
+        return true;
+    };
+    return Statistics::untimed() && at.find_plain(hash, key, take);
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
@@ -281,36 +214,49 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
 }
 
 Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
-    Described found;
+    const KeyHash hash = hash_key(bytes_of(key));
     Plain plain;
-    const StatusCode code = read(bytes_of(key), room_in(value), found, plain);
-    if (code == StatusCode::ok && !found.there) [[likely]]
-        return judge_plain(plain);
-    return code == StatusCode::ok ? judge_in(found, value) : Hit{};
-}
-
-// What was found in a string, and is no plain value.
-Hit SharedCache::judge_in(const Described& found, std::string& value) noexcept {
-    const Hit hit = judge_described(found);
-    const bool readable =
-        !found.read.compressed() || hit.found == Found::nothing || decompress(found.read, value);
-    return readable ? hit : Hit{};
+    // Each return makes the Hit in its place: a copy of it would wait for its parts, and for the item.
+    if (get_plain(hash, bytes_of(key), room_in(value), plain)) [[likely]]
+        return {Found::fresh, false, plain.size, plain.received_at_ns};
+    return get_any(hash, bytes_of(key), value);
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
-    Described found;
+    const KeyHash hash = hash_key(bytes_of(key));
     Plain plain;
-    const StatusCode code = read(bytes_of(key), room_in(buffer), found, plain);
-    if (code == StatusCode::ok && !found.there) [[likely]]
-        return judge_plain(plain);
-    if (code == StatusCode::ok && !found.read.compressed()) return judge_described(found);
-    return code == StatusCode::ok || code == StatusCode::no_space ? get_by_string(key, buffer) : Hit{};
+    // Each return makes the Hit in its place: a copy of it would wait for its parts, and for the item.
+    if (get_plain(hash, bytes_of(key), room_in(buffer), plain)) [[likely]]
+        return {Found::fresh, false, plain.size, plain.received_at_ns};
+    return get_any(hash, bytes_of(key), buffer);
+}
+
+Hit SharedCache::get_any(KeyHash hash, Key key, std::string& value) noexcept {
+    ValueRead read;
+    return find(hash, key, value, std::chrono::milliseconds(0), read).hit;
+}
+
+Hit SharedCache::get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept {
+    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
+    ValueRead read;
+    const LocalAuthority* authority = nullptr;
+    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
+        authority = &at.authority;
+        return at.find_value(hash, key, tags, room_in(buffer), read);
+    });
+    if (code == StatusCode::no_space || (code == StatusCode::ok && read.compressed())) {
+        return get_by_string(hash, key, buffer);
+    }
+    if (code != StatusCode::ok) return {};
+    return judge_and_count(*authority, read, std::span(tags).first(read.tag_count),
+                           std::chrono::milliseconds(0))
+        .hit;
 }
 
 // What is compressed, or too large for the buffer.
-Hit SharedCache::get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept {
+Hit SharedCache::get_by_string(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept {
     std::string value;
-    Hit hit = get(key, value);
+    Hit hit = get_any(hash, key, value);
     if (!hit) return hit;
     if (value.size() > buffer.size()) {
         hit.found = Found::too_small;

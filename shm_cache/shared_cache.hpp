@@ -278,20 +278,12 @@ class SharedCache {
                                     std::optional<Note>& note) noexcept;
     Look judge_and_count(const LocalAuthority& authority, const ValueRead& read, std::span<const Tag> tags,
                          std::chrono::milliseconds expired_for) noexcept;
-    struct Described;
     struct Plain;
     template <class Reserve>
-    StatusCode read(Key key, const Reserve& reserve, Described& described, Plain& plain) noexcept;
-    template <class Reserve>
-    static StatusCode read_in(Segment::Impl& at, const KeyHash& hash, Key key, const Reserve& reserve,
-                              Described& described, Plain& plain) noexcept;
-    template <class Reserve>
-    StatusCode read_after(Segment::Impl& closed, KeyHash hash, Key key, const Reserve& reserve,
-                          Described& described, Plain& plain) noexcept;
-    Hit judge_plain(const Plain& plain) noexcept;
-    Hit judge_described(const Described& described) noexcept;
-    Hit judge_in(const Described& found, std::string& value) noexcept;
-    [[nodiscard]] Hit get_by_string(std::string_view key, std::span<std::byte> buffer) noexcept;
+    bool get_plain(KeyHash hash, Key key, const Reserve& reserve, Plain& plain) noexcept;
+    Hit get_any(KeyHash hash, Key key, std::string& value) noexcept;
+    Hit get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
+    [[nodiscard]] Hit get_by_string(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;

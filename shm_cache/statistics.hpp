@@ -106,17 +106,25 @@ class Statistics {
     }
     // Counts a hit; false when the segment is closed. That word lies beside the counter.
     [[nodiscard]] bool add_hit(std::uint32_t process_slot) noexcept {
+        BusyCounters* own = own_counters(process_slot);
+        if (own != nullptr) [[likely]]
+            return add_hit(*own);
+        add_shared(process_slot, Counter::hits, 1);
+        return !closed();
+    }
+    // add_hit() in two steps, so that the first can be taken before it is known whether there will be a hit:
+    // where this thread alone counts those of its process, and the count. nullptr: only add_hit() can.
+    [[nodiscard]] BusyCounters* own_counters(std::uint32_t process_slot) const noexcept {
         const std::uint32_t stripe = thread_.number - 1;
-        if (stripe >= own_stripes || process_slot > record_mask_) [[unlikely]] {
-            add_shared(process_slot, Counter::hits, 1);
-            return !closed();
-        }
-        BusyCounters& busy = records_[process_slot].busy[stripe];
-        Word& word = busy.counts[static_cast<std::size_t>(Counter::hits)];
+        const bool own = stripe < own_stripes && process_slot <= record_mask_;
+        return own ? &records_[process_slot].busy[stripe] : nullptr;
+    }
+    [[nodiscard, gnu::always_inline]] static bool add_hit(BusyCounters& own) noexcept {
+        Word& word = own.counts[static_cast<std::size_t>(Counter::hits)];
         // Relaxed, both: as in add().
         word.store(word.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
         // Sequentially consistent: pairs with close(). After what was copied (after_read()), or pinned.
-        return busy.closed.load(std::memory_order_seq_cst) == 0;
+        return own.closed.load(std::memory_order_seq_cst) == 0;
     }
 
     // From its return on no count of a hit, and so no read, ends in this segment: another one has taken its
@@ -135,9 +143,17 @@ class Statistics {
     void add_latency(std::uint64_t ns) noexcept;
     [[nodiscard]] LatencyHistogram latencies() const noexcept;
 
-    // Is this thread's next hit one to be timed?
+    // Is this thread's next lookup one to be timed? Counts it.
     [[nodiscard]] static bool sample_due() noexcept {
         return (++thread_.lookups & (latency_sampling - 1)) == 0;
+    }
+    // Is it not? Counts it then.
+    [[nodiscard]] static bool untimed() noexcept {
+        const std::uint32_t next = thread_.lookups + 1;
+        if ((next & (latency_sampling - 1)) == 0) [[unlikely]]
+            return false;
+        thread_.lookups = next;
+        return true;
     }
 
  private:

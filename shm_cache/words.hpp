@@ -141,22 +141,29 @@ inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) no
     copy_one<T>(from + size - sizeof(T), to + size - sizeof(T));
 }
 
+// Of at least 64 bytes.
+[[gnu::always_inline]] inline void copy_by_64(const std::byte* from, std::byte* to,
+                                              std::size_t size) noexcept {
+    using Vector = long long __attribute__((vector_size(16)));
+    const auto copy_64 = [](const std::byte* f, std::byte* t) noexcept {
+        copy_one<Vector>(f, t);
+        copy_one<Vector>(f + 16, t + 16);
+        copy_one<Vector>(f + 32, t + 32);
+        copy_one<Vector>(f + 48, t + 48);
+    };
+    const std::byte* const last = from + size - 64;
+    std::byte* const last_to = to + size - 64;
+    for (; from < last; from += 64, to += 64) copy_64(from, to);
+    copy_64(last, last_to);
+}
+
 [[gnu::always_inline]] inline void copy_by_instructions(const std::byte* from, std::byte* to,
                                                         std::size_t size) noexcept {
     using Vector = long long __attribute__((vector_size(16)));
     if (size >= string_copy_bytes) {
         asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(size) : : "memory");
     } else if (size >= 64) {
-        const auto copy_64 = [](const std::byte* f, std::byte* t) noexcept {
-            copy_one<Vector>(f, t);
-            copy_one<Vector>(f + 16, t + 16);
-            copy_one<Vector>(f + 32, t + 32);
-            copy_one<Vector>(f + 48, t + 48);
-        };
-        const std::byte* const last = from + size - 64;
-        std::byte* const last_to = to + size - 64;
-        for (; from < last; from += 64, to += 64) copy_64(from, to);
-        copy_64(last, last_to);
+        copy_by_64(from, to, size);
     } else if (size >= 16) {
         copy_ends<Vector>(from, to, size);
         if (size > 32) copy_ends<Vector>(from + 16, to + 16, size - 32);
@@ -171,7 +178,8 @@ inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) no
 #endif
 
 // The `size` bytes that begin `skip` bytes after `from`.
-inline void read_bytes(const Word* from, std::size_t skip, std::byte* to, std::size_t size) noexcept {
+[[gnu::noinline]] inline void read_bytes(const Word* from, std::size_t skip, std::byte* to,
+                                         std::size_t size) noexcept {
 #if defined(__x86_64__)
     if constexpr (copy_by_vectors) {
         copy_by_instructions(reinterpret_cast<const std::byte*>(from) + skip, to, size);
@@ -179,6 +187,20 @@ inline void read_bytes(const Word* from, std::size_t skip, std::byte* to, std::s
     }
 #endif
     read_by_words(from, skip, to, size);
+}
+
+// The same, with the code for the most common sizes where it is called.
+[[gnu::always_inline]] inline void read_bytes_here(const Word* from, std::size_t skip, std::byte* to,
+                                                   std::size_t size) noexcept {
+#if defined(__x86_64__)
+    if constexpr (copy_by_vectors) {
+        if (size - 64 < string_copy_bytes - 64) [[likely]] {
+            copy_by_64(reinterpret_cast<const std::byte*>(from) + skip, to, size);
+            return;
+        }
+    }
+#endif
+    read_bytes(from, skip, to, size);
 }
 
 // To `skip` bytes after `to`. Only to space of one's own.
@@ -194,34 +216,37 @@ inline void write_bytes(std::span<const std::byte> from, Word* to, std::size_t s
 
 #if defined(__x86_64__)
 // Where the 16 bytes at `shared` and those at `mine` are equal, all bits are set.
-inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept {
+[[gnu::always_inline]] inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept {
     __m128i theirs;
+    __m128i ours = _mm_loadu_si128(reinterpret_cast<const __m128i*>(mine));
     asm volatile("movdqu %1, %0" : "=x"(theirs) : "m"(*reinterpret_cast<const __m128i_u*>(shared)));
-    return _mm_cmpeq_epi8(theirs, _mm_loadu_si128(reinterpret_cast<const __m128i*>(mine)));
+    asm("" : "+x"(ours));  // else gcc 12 takes it through the stack
+    return _mm_cmpeq_epi8(theirs, ours);
+}
+[[gnu::always_inline]] inline bool all_set(__m128i bits) noexcept {
+    return _mm_movemask_epi8(bits) == 0xffff;
+}
+
+// Of two that are equal in their first and last 16 bytes: in those between, too?
+[[gnu::noinline]] inline bool equal_in_the_middle(const std::byte* shared, const std::byte* mine,
+                                                  std::size_t size) noexcept {
+    for (std::size_t at = 16; at + 16 < size; at += 16) {
+        if (!all_set(equal_16(shared + at, mine + at))) return false;
+    }
+    return true;
 }
 
 // Of at least 16 bytes.
 [[gnu::always_inline]] inline bool equal_by_vectors(const std::byte* shared, const std::byte* mine,
                                                     std::size_t size) noexcept {
-    for (std::size_t at = 16; at + 16 < size; at += 16) {
-        if (_mm_movemask_epi8(equal_16(shared + at, mine + at)) != 0xffff) return false;
-    }
     const __m128i first = equal_16(shared, mine);
     const __m128i last = equal_16(shared + size - 16, mine + size - 16);
-    return _mm_movemask_epi8(_mm_and_si128(first, last)) == 0xffff;
+    return all_set(_mm_and_si128(first, last)) && (size <= 32 || equal_in_the_middle(shared, mine, size));
 }
 #endif
 
 // Are the bytes at `shared`, at this moment, those of `mine`? Reads size rounded up to whole words.
-[[gnu::always_inline]] inline bool equals_words(const Word* shared,
-                                                std::span<const std::byte> mine) noexcept {
-#if defined(__x86_64__)
-    if constexpr (copy_by_vectors) {
-        if (mine.size() >= 16) {
-            return equal_by_vectors(reinterpret_cast<const std::byte*>(shared), mine.data(), mine.size());
-        }
-    }
-#endif
+[[gnu::noinline]] inline bool equal_by_words(const Word* shared, std::span<const std::byte> mine) noexcept {
     const std::size_t whole = mine.size() / word_bytes;
     std::uint64_t word = 0;
     for (std::size_t i = 0; i < whole; ++i) {
@@ -239,6 +264,18 @@ inline __m128i equal_16(const std::byte* shared, const std::byte* mine) noexcept
         for (std::size_t i = 0; i < rest; ++i) word |= std::to_integer<std::uint64_t>(mine[i]) << i * 8;
     }
     return ((shared[whole].load(word_load_order) ^ word) << (word_bytes - rest) * 8) == 0;
+}
+
+[[gnu::always_inline]] inline bool equals_words(const Word* shared,
+                                                std::span<const std::byte> mine) noexcept {
+#if defined(__x86_64__)
+    if constexpr (copy_by_vectors) {
+        if (mine.size() >= 16) [[likely]] {
+            return equal_by_vectors(reinterpret_cast<const std::byte*>(shared), mine.data(), mine.size());
+        }
+    }
+#endif
+    return equal_by_words(shared, mine);
 }
 
 }  // namespace tiercache

@@ -9,11 +9,14 @@
 #include <new>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
 #include "shm_cache/segment.hpp"
+#include "shm_cache/shared_cache.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace {
@@ -27,6 +30,8 @@ void require(bool condition) {
 
 constexpr std::size_t commands_max = 400;
 constexpr std::uint64_t keys = 64;
+
+std::string plain_key(std::uint64_t number) { return "a plain value: " + std::to_string(number); }
 
 SegmentOptions fuzzed_segment() {
     SegmentOptions options = tiny_segment();
@@ -61,6 +66,11 @@ class Fixture {
             (void)look_up(segment, i * 7 % keys);
         }
         (void)segment.put(oracle_entry(1, 1, 9000));
+        SharedCache plain_values(std::move(segment));
+        for (std::uint64_t i = 0; i < keys; ++i) {
+            (void)plain_values.put(plain_key(i), std::string(16 + i * 12, 'v'),
+                                   {.ttl = std::chrono::hours(1)});
+        }
         std::uint64_t lock_file = 0;
         geometry_ = read_geometry(span().data(), size(), lock_file).value();
         std::ranges::copy(span(), pristine_.begin());
@@ -142,6 +152,15 @@ void read(Segment& segment, std::uint64_t number) {
     }
 }
 
+void read_plain(SharedCache& plain_values, std::uint64_t number) {
+    // On the heap, with nothing behind it.
+    std::vector<std::byte> buffer(600);
+    const Hit hit = plain_values.get(plain_key(number), buffer);
+    require(hit.found == Found::too_small || hit.size <= buffer.size());
+    std::string text;
+    (void)plain_values.get(plain_key(number), text);
+}
+
 // Bytes that are in view may change under damage; they are never anywhere else.
 void look(Segment& segment, std::uint64_t number, std::span<const std::byte> memory, ValueView& view) {
     std::array<Tag, max_entry_tags> tags;
@@ -193,6 +212,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fixture.restore();
     Input input(data, size);
     std::optional<Segment> segment(Segment::attach(fixture.span(), 2).value());
+    SharedCache plain_values(Segment::attach(fixture.span(), 3).value());
     std::optional<Lease> lease;
     std::array<ValueView, 3> views;
     for (std::size_t i = 0; i < commands_max && !input.empty(); ++i) {
@@ -217,6 +237,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             case 4:
             case 5:
                 read(*segment, key);
+                read_plain(plain_values, key);
                 break;
             case 6:
                 erase_key(*segment, key);

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
 #include <random>
 #include <thread>
 
 #include "shm_cache/layout.hpp"
+#include "shm_cache/shared_cache.hpp"
 #include "shm_cache/words.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
@@ -16,6 +18,7 @@ namespace {
 using namespace test;
 
 constexpr std::uint64_t keys = 120;
+constexpr std::uint64_t plain_keys = 40;
 
 #if defined(__SANITIZE_THREAD__)
 constexpr std::uint64_t rounds = 30;
@@ -33,13 +36,35 @@ class HostileTest : public ::testing::Test {
         Segment segment = Segment::attach(memory_.span(), 2).value();
         for (std::uint64_t i = 0; i < 4 * keys; ++i)
             (void)segment.put(oracle_entry(i % keys, i, 16 + i % 600));
+        plain_values_.emplace(Segment::attach(memory_.span(), 3).value());
+        for (std::uint64_t i = 0; i < plain_keys; ++i) put_plain(i, 16 + 12 * i);
         std::uint64_t lock_file = 0;
         geometry_ = read_geometry(memory_.span().data(), memory_.span().size(), lock_file).value();
         return segment;
     }
 
+    static std::string plain_key(std::uint64_t number) { return "a plain value: " + std::to_string(number); }
+    void put_plain(std::uint64_t number, std::size_t size) {
+        (void)plain_values_->put(plain_key(number), std::string(size, 'v'), {.ttl = std::chrono::hours(1)});
+    }
+    void use_plain(std::mt19937_64& random) {
+        std::vector<std::byte> buffer(500);
+        std::string text;
+        for (std::uint64_t i = 0; i < plain_keys; ++i) {
+            const Hit hit = plain_values_->get(plain_key(i), buffer);
+            if (hit.found == Found::fresh) {
+                EXPECT_LE(hit.size, buffer.size());
+            }
+            if (plain_values_->get(plain_key(i), text)) {
+                EXPECT_LE(text.size(), memory_.span().size());
+            }
+            if (i % 4 == 0) put_plain(random() % plain_keys, random() % 700);
+        }
+    }
+
     // Everything a user can call. Damaged payloads are allowed here: they are what checksums are for.
-    static void use(Segment& segment, std::mt19937_64& random) {
+    void use(Segment& segment, std::mt19937_64& random) {
+        use_plain(random);
         Bytes buffer;
         for (int i = 0; i < 60; ++i) {
             const std::uint64_t number = random() % keys;
@@ -107,6 +132,7 @@ class HostileTest : public ::testing::Test {
 
     OwnMemory memory_;
     Geometry geometry_;
+    std::optional<SharedCache> plain_values_;  // of the same segment
 };
 
 TEST_F(HostileTest, TheIndex) {

