@@ -25,7 +25,8 @@ struct KeyHash {
 
 [[nodiscard]] inline KeyHash hash_key(std::span<const std::byte> key) noexcept {
     std::uint64_t low = XXH3_64bits(key.data(), key.size());
-    // 2^64 divided by the golden ratio: each bit moves all above it.
+    // 2^64 divided by the golden ratio: each bit moves all above it, so the lowest ones know the tag alone
+    // (index.hpp), and none of the place.
     std::uint64_t high = low * 0x9e3779b97f4a7c15U;
     // Two registers, also for who compiles without the library's flags (Makefile, CODE_FLAGS).
     asm("" : "+r"(low), "+r"(high));

@@ -87,10 +87,11 @@ struct Segment::Impl {
     template <class Take>
     StatusCode find(const KeyHash& hash, std::span<const std::byte> key, Take&& take) noexcept;
     void prefetch(const KeyHash& hash) const noexcept;
-    // The same in one try, of a plain value: take(PlainItem) answers whether it took it. False: only find()
-    // knows. segment_find_plain.hpp.
+    // The same in one try, of a plain value: take(PlainItem) answers whether it took it. `other`: there is no
+    // item of the key, which is still to be counted. Neither that nor `whole`: only find() knows.
+    // segment_find_plain.hpp.
     template <class Take>
-    bool find_plain(const KeyHash& hash, std::span<const std::byte> key, Take&& take) noexcept;
+    ReadResult find_plain(const KeyHash& hash, std::span<const std::byte> key, Take&& take) noexcept;
     template <class Reserve>
     StatusCode find_value(const KeyHash& hash, std::span<const std::byte> key,
                           std::span<Tag, max_entry_tags> tags, Reserve&& reserve, ValueRead& read) noexcept;

@@ -178,11 +178,11 @@ struct SharedCache::Plain {
     std::uint64_t received_at_ns = 0;
 };
 
-// A plain value, taken and judged in one try; false where it takes more than that.
+// A plain value, taken and judged in one try; whatever takes more than that is not `whole`.
 template <class Reserve>
-[[gnu::always_inline]] inline bool SharedCache::get_plain(KeyHash hash, Key key, const Reserve& reserve,
-                                                          Plain& plain) noexcept {
-    Segment::Impl& at = segment_.latest();
+[[gnu::always_inline]] inline ReadResult SharedCache::get_plain(Segment::Impl& at, KeyHash hash, Key key,
+                                                                const Reserve& reserve,
+                                                                Plain& plain) noexcept {
     at.prefetch(hash);
     // Before the value is looked at: what is fresh then was so while the caller waited. Worked out here, too:
     // the compiler would put that off (segment_find_plain.hpp).
@@ -196,7 +196,7 @@ template <class Reserve>
         read_bytes_here(found.item, found.value_at, to, plain.size);
         return true;
     };
-    return Statistics::untimed() && at.find_plain(hash, key, take);
+    return at.find_plain(hash, key, take);
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
@@ -213,22 +213,49 @@ SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& v
     return look;
 }
 
-Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
-    const KeyHash hash = hash_key(bytes_of(key));
-    Plain plain;
-    // Each return makes the Hit in its place: a copy of it would wait for its parts, and for the item.
-    if (get_plain(hash, bytes_of(key), room_in(value), plain)) [[likely]]
+// What comes of get_plain(). Each return makes the Hit in its place: a copy of it would wait for its parts,
+// and so for the item.
+template <class Value>
+[[gnu::always_inline]] inline Hit SharedCache::after_plain(ReadResult result, const Plain& plain,
+                                                           Segment::Impl& at, KeyHash hash, Key key,
+                                                           Value& value) noexcept {
+    if (result == ReadResult::whole) [[likely]] {
+        Statistics::count_lookup();
         return {Found::fresh, false, plain.size, plain.received_at_ns};
-    return get_any(hash, bytes_of(key), value);
+    }
+    if (result == ReadResult::other && at.missed(result) == StatusCode::not_found) return {};
+    return get_any(hash, key, value);
+}
+
+template <class Value>
+[[gnu::always_inline]] inline Hit SharedCache::get_into(Key key, Value& value) noexcept {
+    if (Statistics::sample_is_next()) [[unlikely]]
+        return get_timed(key, value);
+    const KeyHash hash = hash_key(key);
+    Segment::Impl& at = segment_.latest();
+    Plain plain;
+    const ReadResult result = get_plain(at, hash, key, room_in(value), plain);
+    return after_plain(result, plain, at, hash, key, value);
+}
+
+// The same, timed; find() times itself.
+template <class Value>
+[[gnu::noinline]] Hit SharedCache::get_timed(Key key, Value& value) noexcept {
+    const KeyHash hash = hash_key(key);
+    Segment::Impl& at = segment_.latest();
+    Plain plain;
+    const std::uint64_t begin = latency_now();
+    const ReadResult result = get_plain(at, hash, key, room_in(value), plain);
+    if (result == ReadResult::whole) at.processes.statistics().add_latency(latency_since_ns(begin));
+    return after_plain(result, plain, at, hash, key, value);
+}
+
+Hit SharedCache::get(std::string_view key, std::string& value) noexcept {
+    return get_into(bytes_of(key), value);
 }
 
 Hit SharedCache::get(std::string_view key, std::span<std::byte> buffer) noexcept {
-    const KeyHash hash = hash_key(bytes_of(key));
-    Plain plain;
-    // Each return makes the Hit in its place: a copy of it would wait for its parts, and for the item.
-    if (get_plain(hash, bytes_of(key), room_in(buffer), plain)) [[likely]]
-        return {Found::fresh, false, plain.size, plain.received_at_ns};
-    return get_any(hash, bytes_of(key), buffer);
+    return get_into(bytes_of(key), buffer);
 }
 
 Hit SharedCache::get_any(KeyHash hash, Key key, std::string& value) noexcept {

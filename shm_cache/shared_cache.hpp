@@ -148,6 +148,8 @@ concept ValueLoader = std::invocable<Loader&> || std::invocable<Loader&, PutOpti
 
 // ---- the cache -----------------------------------------------------------------------------------
 
+enum class ReadResult;  // segment_impl.hpp
+
 class SharedCache {
  public:
     // A segment of shared memory by its name ("/" and a name, as in shm_open), made or found. The options are
@@ -165,7 +167,9 @@ class SharedCache {
     // ---- reading ----
 
     // The value of `key` into `value`, whose memory is used again: no allocation once it has grown. When
-    // nothing is found, `value` may hold anything. Does not throw: without memory nothing is found.
+    // nothing is found, `value` may hold anything. Does not throw: without memory nothing is found. What is
+    // found was unexpired at a moment of the call: in a process that is stopped in the middle of it, no
+    // longer at its end, perhaps, as it may be a moment after any return.
     [[nodiscard]] Hit get(std::string_view key, std::string& value) noexcept;
     // Into a buffer of the caller. Never allocates, but for compressed values.
     [[nodiscard]] Hit get(std::string_view key, std::span<std::byte> buffer) noexcept;
@@ -280,7 +284,15 @@ class SharedCache {
                          std::chrono::milliseconds expired_for) noexcept;
     struct Plain;
     template <class Reserve>
-    bool get_plain(KeyHash hash, Key key, const Reserve& reserve, Plain& plain) noexcept;
+    static ReadResult get_plain(Segment::Impl& at, KeyHash hash, Key key, const Reserve& reserve,
+                                Plain& plain) noexcept;
+    template <class Value>
+    Hit after_plain(ReadResult result, const Plain& plain, Segment::Impl& at, KeyHash hash, Key key,
+                    Value& value) noexcept;
+    template <class Value>
+    Hit get_into(Key key, Value& value) noexcept;
+    template <class Value>
+    Hit get_timed(Key key, Value& value) noexcept;
     Hit get_any(KeyHash hash, Key key, std::string& value) noexcept;
     Hit get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
     [[nodiscard]] Hit get_by_string(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;

@@ -147,14 +147,11 @@ class Statistics {
     [[nodiscard]] static bool sample_due() noexcept {
         return (++thread_.lookups & (latency_sampling - 1)) == 0;
     }
-    // Is it not? Counts it then.
-    [[nodiscard]] static bool untimed() noexcept {
-        const std::uint32_t next = thread_.lookups + 1;
-        if ((next & (latency_sampling - 1)) == 0) [[unlikely]]
-            return false;
-        thread_.lookups = next;
-        return true;
+    // The same, not counted; and the count.
+    [[nodiscard]] static bool sample_is_next() noexcept {
+        return ((thread_.lookups + 1) & (latency_sampling - 1)) == 0;
     }
+    static void count_lookup() noexcept { ++thread_.lookups; }
 
  private:
     struct Thread {

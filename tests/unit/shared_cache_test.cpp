@@ -137,6 +137,79 @@ TEST_F(SharedCacheTest, WhatWasFoundAndNotServedIsAMissWithItsReason) {
     EXPECT_EQ(stats.hits, 2U);
 }
 
+// Keys and values of the lengths at which they are compared and copied in other ways, by both ways of get().
+TEST_F(SharedCacheTest, PlainValuesOfEveryLengthUnderKeysOfEveryLength) {
+    std::mt19937 random(3);
+    const auto bytes_of_length = [&random](std::size_t size) {
+        std::string bytes(size, ' ');
+        for (char& c : bytes) c = static_cast<char>(random());
+        return bytes;
+    };
+    for (std::size_t key_length = 0; key_length < 70; ++key_length) {
+        const std::string key = bytes_of_length(key_length);
+        for (std::size_t size = key_length % 7; size < 1200; size += 1 + size / 6) {
+            const std::string value = bytes_of_length(size);
+            const auto ttl = size % 2 == 0 ? std::chrono::milliseconds(1h) : std::chrono::milliseconds(-1);
+            PutOptions options;
+            if (ttl > 0ms) options.ttl = ttl;
+            ASSERT_TRUE(cache_.put(key, value, options).ok());
+            for (int times = 0; times < 3; ++times) {
+                std::string text;
+                ASSERT_EQ(cache_.get(key, text).found, Found::fresh) << key_length << ' ' << size;
+                ASSERT_EQ(text, value);
+                std::vector<char> buffer(size + 1, 'x');
+                const auto room = std::as_writable_bytes(std::span(buffer)).first(size);
+                const Hit hit = cache_.get(key, room);
+                ASSERT_EQ(hit.found, size > 0 ? Found::fresh : hit.found);
+                ASSERT_TRUE(std::equal(value.begin(), value.end(), buffer.begin()));
+                ASSERT_EQ(buffer[size], 'x');
+            }
+            if (size == 0) continue;
+            std::vector<std::byte> small(size - 1);
+            EXPECT_EQ(cache_.get(key, small).found, Found::too_small);
+        }
+        // Of the same length, and equal but for one byte.
+        if (key_length == 0) continue;
+        std::string other = key;
+        other[key_length / 2] ^= 1;
+        EXPECT_EQ(found(other), Found::nothing);
+    }
+}
+
+TEST_F(SharedCacheTest, OneHitInSixtyFourIsTimedWhateverItsKind) {
+    ASSERT_TRUE(cache_.put("plain", "v", {.ttl = 1h}).ok());
+    ASSERT_TRUE(cache_.put("tagged", "v", {.tags = {"tag"}}).ok());
+    std::uint64_t before = cache_.stats().hit_latency.samples();
+    for (const std::string_view key : {"plain", "tagged"}) {
+        for (std::uint64_t i = 0; i < 100 * latency_sampling; ++i) ASSERT_EQ(found(key), Found::fresh);
+        const std::uint64_t now = cache_.stats().hit_latency.samples();
+        EXPECT_EQ(now - before, 100U) << key;
+        before = now;
+    }
+}
+
+// The first threads of a process count in places of their own, all others together.
+TEST_F(SharedCacheTest, EveryThreadsHitsAndMissesAreCountedOnce) {
+    ASSERT_TRUE(cache_.put("plain", "v", {.ttl = 1h}).ok());
+    ASSERT_TRUE(cache_.put("tagged", "v", {.tags = {"tag"}}).ok());
+    constexpr int threads_max = 9;
+    constexpr int times = 500;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < threads_max; ++t) {
+        threads.emplace_back([this] {
+            for (int i = 0; i < times; ++i) {
+                EXPECT_EQ(found("plain"), Found::fresh);
+                EXPECT_EQ(found("tagged"), Found::fresh);
+                EXPECT_EQ(found("absent"), Found::nothing);
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const SegmentStats stats = cache_.stats();
+    EXPECT_EQ(stats.hits, 2U * threads_max * times);
+    EXPECT_EQ(stats.misses_absent, 1U * threads_max * times);
+}
+
 TEST_F(SharedCacheTest, AStampFromBeforeTheComputingCatchesAnInvalidationMeanwhile) {
     const LocalStamp before = cache_.stamp();
     (void)cache_.invalidate("x");
