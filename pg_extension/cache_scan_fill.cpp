@@ -4,6 +4,7 @@
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/classes.hpp"
 #include "pg_extension/pause_point.hpp"
+#include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/tags.hpp"
@@ -111,6 +112,15 @@ namespace {
     return plan;
 }
 
+void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
+    const EState* executor = state.node.ss.ps.state;
+    state.late_query = CreateQueryDesc(plan, executor->es_sourceText, snapshot, InvalidSnapshot,
+                                       None_Receiver, executor->es_param_list_info, executor->es_queryEnv, 0);
+    PushActiveSnapshot(state.late_query->snapshot);
+    ExecutorStart(state.late_query, eflags);
+    PopActiveSnapshot();
+}
+
 }  // namespace
 
 void start_late(State& state, int eflags) {
@@ -122,11 +132,19 @@ void start_late(State& state, int eflags) {
     Snapshot snapshot = state.outcome == Outcome::hit || IsolationUsesXactSnapshot()
                             ? executor->es_snapshot
                             : GetTransactionSnapshot();
-    state.late_query = CreateQueryDesc(plan, executor->es_sourceText, snapshot, InvalidSnapshot,
-                                       None_Receiver, executor->es_param_list_info, executor->es_queryEnv, 0);
-    PushActiveSnapshot(state.late_query->snapshot);
-    ExecutorStart(state.late_query, eflags);
-    PopActiveSnapshot();
+    start(state, plan, snapshot, eflags);
+}
+
+void start_after_all(State& state) {
+    const EState* executor = state.node.ss.ps.state;
+    Plan* child = outerPlan(state.node.ss.ps.plan);
+    PlannedStmt* plan = child == nullptr ? plan_late(state) : copyObject(executor->es_plannedstmt);
+    if (child != nullptr) {
+        plan->planTree = outerPlan(plan->planTree);
+        plan->queryId = 0;
+    }
+    pg::ask_no_permissions(plan);
+    start(state, plan, executor->es_snapshot, executor->es_top_eflags);
 }
 
 void end_late(State& state) {

@@ -9,6 +9,7 @@
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/statement_count.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
@@ -46,6 +47,19 @@ void keep_tags(State& state, const EntryView& entry) {
 [[nodiscard]] bool still_answers(const State& state) {
     return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings) &&
            bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
+}
+
+// Has no other statement run between its start and its first row?
+[[nodiscard]] bool is_alone(const State& state) noexcept {
+    // One more: its own run.
+    return statement_count::now() == state.statements + 1;
+}
+
+// The same of a hit without anything that computes it. Nothing of its snapshot has changed, and its functions
+// and rights are those of its start; but settings and role are of the moment.
+[[nodiscard]] bool settings_still_answer(const State& state) {
+    if (is_alone(state)) return true;
+    return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
 }
 
 void leave_answer(State& state) noexcept {
@@ -226,6 +240,7 @@ void begin(CustomScanState* node, int eflags) {
     state.stays_open = runs && !is_childless && can_stay_open();
     if (state.facts.settings != NIL) state.settings = settings_now(state.facts);
     state.erasures = recent::erasures_now();
+    state.statements = statement_count::now();
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -337,12 +352,23 @@ void repeat(State& state) {
 }
 #endif
 
+// A hit whose first row is asked for.
+void look_again(State& state) {
+    if (child_of(state) != nullptr) {
+        if (state.stays_open && !still_answers(state)) leave_answer(state);
+    } else if (!settings_still_answer(state)) {
+        start_after_all(state);
+        leave_answer(state);
+        bypass(state, "settings or role are not those of the portal's start");
+    }
+}
+
 TupleTableSlot* next(CustomScanState* node) {
     State& state = state_of(node);
     if (!state.has_started) {
         state.has_started = true;
         state.first_ns = monotonic_ns();
-        if (state.stays_open && state.outcome == Outcome::hit && !still_answers(state)) leave_answer(state);
+        if (state.outcome == Outcome::hit) look_again(state);
 #ifdef TIERCACHE_PAUSE_POINTS
         if (settings::repeat && state.is_filling && goes_forward(state)) repeat(state);
 #endif
@@ -376,6 +402,20 @@ void end(CustomScanState* node) {
     if (outerPlanState(node) != nullptr) ExecEndNode(outerPlanState(node));
     end_late(state);
 }
+
+}  // namespace
+
+TupleTableSlot* next_of_hit(State& state) {
+    const bool is_as_started = state.has_started || is_alone(state);
+    state.has_started = true;
+    if (is_as_started && state.serves_rows) return next_of_rows(state);
+    return pg::enter([&] {
+        if (!is_as_started) look_again(state);
+        return state.serves_rows ? next_of_rows(state) : pass_row(state);
+    });
+}
+
+namespace {
 
 // ---- what PostgreSQL calls ----
 

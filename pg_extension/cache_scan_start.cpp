@@ -9,6 +9,7 @@
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
+#include "pg_extension/statement_count.hpp"
 
 extern "C" {
 #include <executor/executor.h>
@@ -72,7 +73,7 @@ struct AtHand {
 
 TupleTableSlot* next_row(PlanState* node) {
     CHECK_FOR_INTERRUPTS();
-    return next_of_rows(*reinterpret_cast<State*>(node));
+    return next_of_hit(*reinterpret_cast<State*>(node));
 }
 
 [[nodiscard]] EState* make_executor(QueryDesc* query, int flags) {
@@ -102,6 +103,7 @@ TupleTableSlot* next_row(PlanState* node) {
         state->key = at_hand.ready->key;
     }
     state->facts = facts;
+    state->statements = statement_count::now();
     state->outcome = Outcome::hit;
     state->stamp = at_hand.fields().stamp;
     state->serves_rows = state->rows_are_whole = true;

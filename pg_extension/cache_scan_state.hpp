@@ -34,6 +34,7 @@ struct State {
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
     std::uint64_t erasures;    // when it was looked up, see SharedState
     std::uint64_t started_ns;  // of a miss, on the monotonic clock
+    std::uint64_t statements;  // that had run when it was started
     std::uint64_t first_ns;    // of its first row: the client of a cursor may take its time
 
     // Of a portal that other statements may come between: the tags of the entry that was hit.
@@ -76,6 +77,9 @@ struct State {
 
 // The row that the scan's direction leads to, of those at hand.
 TupleTableSlot* next_of_rows(State& state);
+// The next row of a hit; from the query itself, should a statement have come in between that changed what its
+// answer depends on.
+TupleTableSlot* next_of_hit(State& state);
 
 // The entry's rows in the current memory context; false when they are none of these columns.
 [[nodiscard]] bool read_rows(const EntryView& entry, TupleDesc columns, tuple_payload::Rows& rows);
@@ -99,6 +103,8 @@ TupleTableSlot* next_of_rows(State& state);
 // Plans the query of a node without a plan below it, and starts it: to compare a hit, or for what was not
 // found.
 void start_late(State& state, int eflags);
+// The same for a hit that no longer answers when its first row is asked for. Rights are not looked at again.
+void start_after_all(State& state);
 void end_late(State& state);
 // The root of the plan that makes the rows.
 [[nodiscard]] PlanState* child_of(State& state) noexcept;

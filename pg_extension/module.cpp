@@ -9,6 +9,7 @@
 #include "pg_extension/patterns.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/statement_count.hpp"
 #include "pg_extension/snapshot_clock.hpp"
 #include "pg_extension/transparent.hpp"
 #include "pg_extension/write_tracker.hpp"
@@ -43,6 +44,7 @@ void install() {
     tiercache::cache_scan::install_hook();
     tiercache::dependencies::install_hook();
     tiercache::maintenance::install_hook();
+    tiercache::statement_count::install_hooks();
     tiercache::transparent::install_hooks();
     tiercache::patterns::install_hooks();
     previous_planner_hook = planner_hook;

@@ -152,6 +152,50 @@ void add_portals(std::vector<Case>& cases) {
                       simple("FETCH 2 FROM n"), simple("FETCH BACKWARD 1 FROM n"), simple("ROLLBACK")}});
 }
 
+// What a portal answers is made when its first row is asked for, not when it is bound.
+void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
+    const std::string sql =
+        "SELECT id, ('2026-01-01 00:00+00'::timestamptz + id * '1 hour'::interval)::text FROM t ORDER BY id";
+    const auto run_alone = [](const Bytes& statement) {
+        return parse("", statement) + bind("", "") + execute("");
+    };
+    const Bytes set = run_alone("SET TimeZone = 'Asia/Tokyo'");
+    const Bytes reset = run_alone("RESET TimeZone") + sync();
+    // As a text that is new each time, and as a plan that runs again.
+    cases.push_back({"TimeZone is set between Bind and Execute of a named portal",
+                     {parse("", sql) + bind("p", "") + set + execute("p") + reset}});
+    cases.push_back({"TimeZone is set between Bind and Execute of the unnamed portal",
+                     {parse("set", "SET TimeZone = 'Asia/Tokyo'") + parse("", sql) + bind("", "") +
+                      bind("z", "set") + execute("z") + execute("") + close('S', "set") + reset}});
+    cases.push_back({"TimeZone is set by a portal that was bound before",
+                     {parse("", "SELECT set_config('TimeZone', 'Asia/Tokyo', false)") + bind("z", "") +
+                      parse("", sql) + bind("", "") + execute("z") + execute("") + reset}});
+    for (const Bytes& portal : {Bytes(), Bytes("p")}) {
+        Conversation prepared{parse("s", sql) + parse("set", "SET TimeZone = 'Asia/Tokyo'") + sync()};
+        for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
+        for (int i = 0; i < 3; ++i) {
+            prepared.push_back(bind(portal, "s") + bind("z", "set") + execute("z") + execute(portal, 2) +
+                               execute(portal) + reset);
+            prepared.push_back(bind("", "s") + execute("") + sync());
+        }
+        prepared.push_back(close('S', "s") + close('S', "set") + sync());
+        cases.push_back(
+            {"TimeZone is set between Bind and Execute of a prepared statement, portal '" + portal + "'",
+             prepared});
+    }
+    // Its rights were looked at when it was bound.
+    const Bytes role = parse("set", "SET ROLE pg_monitor") + bind("z", "set");
+    const Bytes no_role = close('S', "set") + run_alone("RESET ROLE") + sync();
+    cases.push_back({"a role without rights is set between Bind and Execute",
+                     {parse("", sql) + bind("", "") + role + execute("z") + execute("") + no_role}});
+    Conversation prepared{parse("s", sql) + sync()};
+    for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
+    prepared.push_back(bind("p", "s") + role + execute("z") + execute("p") + no_role);
+    prepared.push_back(bind("", "s") + role + execute("z") + execute("") + no_role);
+    prepared.push_back(close('S', "s") + sync());
+    cases.push_back({"a role without rights is set before a prepared statement's Execute", prepared});
+}
+
 void add_pipelines(std::vector<Case>& cases) {
     const auto run = [](const Bytes& sql) { return parse("", sql) + bind("", "") + execute(""); };
     const Bytes read = run("SELECT id, name FROM t ORDER BY id");
@@ -284,6 +328,7 @@ int main(int argc, char** argv) {
         std::vector<Case> cases;
         add_queries(cases);
         add_portals(cases);
+        add_settings_between_bind_and_execute(cases);
         add_pipelines(cases);
         add_parameters(cases);
         Connection off(argv[1], argv[2], argv[3]);

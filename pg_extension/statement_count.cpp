@@ -1,0 +1,50 @@
+#include "pg_extension/statement_count.hpp"
+
+#include "pg_extension/pg.hpp"
+
+extern "C" {
+#include <executor/executor.h>
+#include <tcop/utility.h>
+}
+
+namespace tiercache::statement_count {
+
+namespace {
+
+std::uint64_t count = 0;
+
+ExecutorRun_hook_type previous_run = nullptr;
+ProcessUtility_hook_type previous_utility = nullptr;
+
+#if PG_VERSION_NUM >= 180000
+void run(QueryDesc* query, ScanDirection direction, uint64 rows) {
+    ++count;
+    (previous_run != nullptr ? previous_run : standard_ExecutorRun)(query, direction, rows);
+}
+#else
+void run(QueryDesc* query, ScanDirection direction, uint64 rows, bool once) {
+    ++count;
+    (previous_run != nullptr ? previous_run : standard_ExecutorRun)(query, direction, rows, once);
+}
+#endif
+
+void run_utility(PlannedStmt* plan, const char* source, bool read_only_tree, ProcessUtilityContext context,
+                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* receiver,
+                 QueryCompletion* completion) {
+    ++count;
+    (previous_utility != nullptr ? previous_utility : standard_ProcessUtility)(
+        plan, source, read_only_tree, context, parameters, environment, receiver, completion);
+}
+
+}  // namespace
+
+std::uint64_t now() noexcept { return count; }
+
+void install_hooks() {
+    previous_run = ExecutorRun_hook;
+    ExecutorRun_hook = run;
+    previous_utility = ProcessUtility_hook;
+    ProcessUtility_hook = run_utility;
+}
+
+}  // namespace tiercache::statement_count

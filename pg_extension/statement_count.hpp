@@ -1,0 +1,15 @@
+// How many statements have run in this session, so that a portal can tell whether others came in between its
+// start and its first row: PostgreSQL takes settings and role of the moment when rows are computed.
+#pragma once
+
+#include <cstdint>
+
+namespace tiercache::statement_count {
+
+// Of all levels, utility statements too. A statement counts when its run begins, not when its portal starts,
+// and once more for each further call of its portal.
+[[nodiscard]] std::uint64_t now() noexcept;
+
+void install_hooks();
+
+}  // namespace tiercache::statement_count
