@@ -14,6 +14,7 @@
 extern "C" {
 #include <access/parallel.h>
 #include <executor/executor.h>
+#include <miscadmin.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
 #include <utils/plancache.h>
@@ -112,6 +113,16 @@ namespace {
     return plan;
 }
 
+// Of tables that nobody named.
+[[nodiscard]] bool locks_children(const PlannedStmt* plan) noexcept {
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        if (entry->rtekind == RTE_RELATION && entry->inh) return true;
+    }
+    return false;
+}
+
 void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     const EState* executor = state.node.ss.ps.state;
     state.late_query = CreateQueryDesc(plan, executor->es_sourceText, snapshot, InvalidSnapshot,
@@ -137,14 +148,22 @@ void start_late(State& state, int eflags) {
 
 void start_after_all(State& state) {
     const EState* executor = state.node.ss.ps.state;
-    Plan* child = outerPlan(state.node.ss.ps.plan);
-    PlannedStmt* plan = child == nullptr ? plan_late(state) : copyObject(executor->es_plannedstmt);
-    if (child != nullptr) {
+    const bool has_child = outerPlan(state.node.ss.ps.plan) != nullptr;
+    Oid role = InvalidOid;
+    int security = 0;
+    // Planner and executor look at rights, too. An error ends the role with its transaction.
+    GetUserIdAndSecContext(&role, &security);
+    SetUserIdAndSecContext(state.started.role, state.started.security);
+    PlannedStmt* plan = has_child ? copyObject(executor->es_plannedstmt) : plan_late(state);
+    if (has_child) {
         plan->planTree = outerPlan(plan->planTree);
         plan->queryId = 0;
     }
-    pg::ask_no_permissions(plan);
-    start(state, plan, executor->es_snapshot, executor->es_top_eflags);
+    // As in start_late(). But what this transaction did since does not belong into the answer.
+    const bool takes_new =
+        !has_child && locks_children(plan) && !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
+    start(state, plan, takes_new ? GetTransactionSnapshot() : executor->es_snapshot, executor->es_top_eflags);
+    SetUserIdAndSecContext(role, security);
 }
 
 void end_late(State& state) {

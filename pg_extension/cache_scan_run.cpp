@@ -15,8 +15,10 @@
 extern "C" {
 #include <catalog/pg_class.h>
 #include <executor/executor.h>
+#include <miscadmin.h>
 #include <nodes/extensible.h>
 #include <tcop/pquery.h>
+#include <utils/timestamp.h>
 }
 
 namespace tiercache::cache_scan {
@@ -49,14 +51,14 @@ void keep_tags(State& state, const EntryView& entry) {
            bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
 }
 
-// Has no other statement run between its start and its first row?
+// Has no other statement run between its start and its first row, and was no configuration read?
 [[nodiscard]] bool is_alone(const State& state) noexcept {
     // One more: its own run.
-    return statement_count::now() == state.statements + 1;
+    return statement_count::now() == state.started.statements + 1 && PgReloadTime == state.started.configured;
 }
 
-// The same of a hit without anything that computes it. Nothing of its snapshot has changed, and its functions
-// and rights are those of its start; but settings and role are of the moment.
+// The same where nothing but settings and role can have changed: of the portal's start are its snapshot, its
+// rights, and the functions it found.
 [[nodiscard]] bool settings_still_answer(const State& state) {
     if (is_alone(state)) return true;
     return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
@@ -240,7 +242,7 @@ void begin(CustomScanState* node, int eflags) {
     state.stays_open = runs && !is_childless && can_stay_open();
     if (state.facts.settings != NIL) state.settings = settings_now(state.facts);
     state.erasures = recent::erasures_now();
-    state.statements = statement_count::now();
+    state.started = started_now();
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -354,13 +356,11 @@ void repeat(State& state) {
 
 // A hit whose first row is asked for.
 void look_again(State& state) {
-    if (child_of(state) != nullptr) {
-        if (state.stays_open && !still_answers(state)) leave_answer(state);
-    } else if (!settings_still_answer(state)) {
-        start_after_all(state);
-        leave_answer(state);
-        bypass(state, "settings or role are not those of the portal's start");
-    }
+    if (state.stays_open ? still_answers(state) : settings_still_answer(state)) return;
+    if (child_of(state) == nullptr) start_after_all(state);
+    leave_answer(state);
+    bypass(state, "settings or role are not those of the portal's start");
+    pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
 }
 
 TupleTableSlot* next(CustomScanState* node) {
@@ -462,6 +462,12 @@ const char* know_clock(Snapshot snapshot, std::uint64_t& clock) {
     if (!known) return "the clock of the query's snapshot is not known";
     clock = *known;
     return nullptr;
+}
+
+Started started_now() noexcept {
+    Started started{statement_count::now(), PgReloadTime, InvalidOid, 0};
+    GetUserIdAndSecContext(&started.role, &started.security);
+    return started;
 }
 
 bool read_rows(const EntryView& entry, TupleDesc columns, tuple_payload::Rows& rows) {

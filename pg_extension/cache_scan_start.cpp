@@ -9,7 +9,6 @@
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
-#include "pg_extension/statement_count.hpp"
 
 extern "C" {
 #include <executor/executor.h>
@@ -103,7 +102,7 @@ TupleTableSlot* next_row(PlanState* node) {
         state->key = at_hand.ready->key;
     }
     state->facts = facts;
-    state->statements = statement_count::now();
+    state->started = started_now();
     state->outcome = Outcome::hit;
     state->stamp = at_hand.fields().stamp;
     state->serves_rows = state->rows_are_whole = true;

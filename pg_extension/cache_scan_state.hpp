@@ -10,6 +10,7 @@
 #include "pg_extension/tuple_payload.hpp"
 
 extern "C" {
+#include <datatype/timestamp.h>
 #include <executor/execdesc.h>
 #include <nodes/execnodes.h>
 }
@@ -25,6 +26,15 @@ enum class Outcome : unsigned char {
     hit,
 };
 
+// When a portal was started: what others may change before its first row is asked for.
+struct Started {
+    std::uint64_t statements;  // that had run
+    TimestampTz configured;    // when the configuration was last read
+    Oid role;
+    int security;  // SECURITY_* of miscadmin.h
+};
+[[nodiscard]] Started started_now() noexcept;
+
 struct State {
     CustomScanState node;  // first: PostgreSQL knows the state by it
     Facts facts;
@@ -34,8 +44,8 @@ struct State {
     std::uint64_t stamp;       // of the executor's snapshot, or of the entry that was hit
     std::uint64_t erasures;    // when it was looked up, see SharedState
     std::uint64_t started_ns;  // of a miss, on the monotonic clock
-    std::uint64_t statements;  // that had run when it was started
-    std::uint64_t first_ns;    // of its first row: the client of a cursor may take its time
+    Started started;
+    std::uint64_t first_ns;  // of its first row: the client of a cursor may take its time
 
     // Of a portal that other statements may come between: the tags of the entry that was hit.
     bool stays_open;
@@ -103,7 +113,8 @@ TupleTableSlot* next_of_hit(State& state);
 // Plans the query of a node without a plan below it, and starts it: to compare a hit, or for what was not
 // found.
 void start_late(State& state, int eflags);
-// The same for a hit that no longer answers when its first row is asked for. Rights are not looked at again.
+// The same for a hit that no longer answers when its first row is asked for: with the rights, and where that
+// is possible the snapshot, of its start.
 void start_after_all(State& state);
 void end_late(State& state);
 // The root of the plan that makes the rows.

@@ -9,8 +9,8 @@
 #include "pg_extension/patterns.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
-#include "pg_extension/statement_count.hpp"
 #include "pg_extension/snapshot_clock.hpp"
+#include "pg_extension/statement_count.hpp"
 #include "pg_extension/transparent.hpp"
 #include "pg_extension/write_tracker.hpp"
 

@@ -53,18 +53,6 @@ inline void check_plan_permissions(PlannedStmt* plan) {
 #endif
 }
 
-// Its executor looks at no rights.
-inline void ask_no_permissions(PlannedStmt* plan) {
-#if PG_VERSION_NUM >= 160000
-    plan->permInfos = NIL;
-    ListCell* cell = nullptr;
-    foreach (cell, plan->rtable) static_cast<RangeTblEntry*>(lfirst(cell))->perminfoindex = 0;
-#else
-    ListCell* cell = nullptr;
-    foreach (cell, plan->rtable) static_cast<RangeTblEntry*>(lfirst(cell))->requiredPerms = 0;
-#endif
-}
-
 // May the current role call it?
 inline bool may_call(Oid function) {
 #if PG_VERSION_NUM >= 160000

@@ -178,6 +178,23 @@ struct SharedCache::Plain {
     std::uint64_t received_at_ns = 0;
 };
 
+// A class, for a lambda of which there are two copies is called.
+template <class Reserve>
+struct SharedCache::TakePlain {
+    std::uint64_t now;
+    const Reserve& reserve;
+    Plain& plain;
+
+    [[gnu::always_inline]] bool operator()(const PlainItem& found) const noexcept {
+        plain = {found.stored_length, found.received_at_ns()};
+        if (!fresh_at(now, plain.received_at_ns, found.hard_ttl_ms)) return false;
+        std::byte* to = reserve(plain.size);
+        if (to == nullptr) return false;
+        read_bytes_here(found.item, found.value_at, to, plain.size);
+        return true;
+    }
+};
+
 // A plain value, taken and judged in one try; whatever takes more than that is not `whole`.
 template <class Reserve>
 [[gnu::always_inline]] inline ReadResult SharedCache::get_plain(Segment::Impl& at, KeyHash hash, Key key,
@@ -188,15 +205,7 @@ template <class Reserve>
     // the compiler would put that off (segment_find_plain.hpp).
     std::uint64_t now = monotonic_coarse_ns();
     asm volatile("" : "+r"(now));
-    const auto take = [&](const PlainItem& found) noexcept {
-        plain = {found.stored_length, found.received_at_ns()};
-        if (!fresh_at(now, plain.received_at_ns, found.hard_ttl_ms)) return false;
-        std::byte* to = reserve(plain.size);
-        if (to == nullptr) return false;
-        read_bytes_here(found.item, found.value_at, to, plain.size);
-        return true;
-    };
-    return at.find_plain(hash, key, take);
+    return at.find_plain(hash, key, TakePlain<Reserve>{now, reserve, plain});
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,

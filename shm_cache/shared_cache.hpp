@@ -284,6 +284,8 @@ class SharedCache {
                          std::chrono::milliseconds expired_for) noexcept;
     struct Plain;
     template <class Reserve>
+    struct TakePlain;
+    template <class Reserve>
     static ReadResult get_plain(Segment::Impl& at, KeyHash hash, Key key, const Reserve& reserve,
                                 Plain& plain) noexcept;
     template <class Value>

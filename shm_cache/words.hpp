@@ -117,7 +117,7 @@ inline __m128i load_vector(const Word* from) noexcept {
 }
 
 template <class T>
-inline void copy_one(const std::byte* from, std::byte* to) noexcept {
+[[gnu::always_inline]] inline void copy_one(const std::byte* from, std::byte* to) noexcept {
     struct __attribute__((packed, may_alias)) Bytes {
         T value;
     };
@@ -141,16 +141,17 @@ inline void copy_ends(const std::byte* from, std::byte* to, std::size_t size) no
     copy_one<T>(from + size - sizeof(T), to + size - sizeof(T));
 }
 
+[[gnu::always_inline]] inline void copy_64(const std::byte* from, std::byte* to) noexcept {
+    using Vector = long long __attribute__((vector_size(16)));
+    copy_one<Vector>(from, to);
+    copy_one<Vector>(from + 16, to + 16);
+    copy_one<Vector>(from + 32, to + 32);
+    copy_one<Vector>(from + 48, to + 48);
+}
+
 // Of at least 64 bytes.
 [[gnu::always_inline]] inline void copy_by_64(const std::byte* from, std::byte* to,
                                               std::size_t size) noexcept {
-    using Vector = long long __attribute__((vector_size(16)));
-    const auto copy_64 = [](const std::byte* f, std::byte* t) noexcept {
-        copy_one<Vector>(f, t);
-        copy_one<Vector>(f + 16, t + 16);
-        copy_one<Vector>(f + 32, t + 32);
-        copy_one<Vector>(f + 48, t + 48);
-    };
     const std::byte* const last = from + size - 64;
     std::byte* const last_to = to + size - 64;
     for (; from < last; from += 64, to += 64) copy_64(from, to);

@@ -183,17 +183,20 @@ void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
             {"TimeZone is set between Bind and Execute of a prepared statement, portal '" + portal + "'",
              prepared});
     }
-    // Its rights were looked at when it was bound.
+    // Its rights were looked at when it was bound: to the table, to a view, to a function.
     const Bytes role = parse("set", "SET ROLE pg_monitor") + bind("z", "set");
     const Bytes no_role = close('S', "set") + run_alone("RESET ROLE") + sync();
-    cases.push_back({"a role without rights is set between Bind and Execute",
-                     {parse("", sql) + bind("", "") + role + execute("z") + execute("") + no_role}});
-    Conversation prepared{parse("s", sql) + sync()};
-    for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
-    prepared.push_back(bind("p", "s") + role + execute("z") + execute("p") + no_role);
-    prepared.push_back(bind("", "s") + role + execute("z") + execute("") + no_role);
-    prepared.push_back(close('S', "s") + sync());
-    cases.push_back({"a role without rights is set before a prepared statement's Execute", prepared});
+    for (const std::string& asked : {sql, std::string("SELECT id, name, 'view' FROM v ORDER BY id"),
+                                     std::string("SELECT id, only_mine(id) FROM t ORDER BY id")}) {
+        cases.push_back({"a role without rights is set between Bind and Execute: " + asked,
+                         {parse("", asked) + bind("", "") + role + execute("z") + execute("") + no_role}});
+        Conversation prepared{parse("s", asked) + sync()};
+        for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
+        prepared.push_back(bind("p", "s") + role + execute("z") + execute("p") + no_role);
+        prepared.push_back(bind("", "s") + role + execute("z") + execute("") + no_role);
+        prepared.push_back(close('S', "s") + sync());
+        cases.push_back({"the same, prepared: " + asked, prepared});
+    }
 }
 
 void add_pipelines(std::vector<Case>& cases) {
