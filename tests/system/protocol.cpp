@@ -172,15 +172,16 @@ void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
                       parse("", sql) + bind("", "") + execute("z") + execute("") + reset}});
     for (const Bytes& portal : {Bytes(), Bytes("p")}) {
         Conversation prepared{parse("s", sql) + parse("set", "SET TimeZone = 'Asia/Tokyo'") + sync()};
-        for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
-        for (int i = 0; i < 3; ++i) {
-            prepared.push_back(bind(portal, "s") + bind("z", "set") + execute("z") + execute(portal, 2) +
-                               execute(portal) + reset);
-            prepared.push_back(bind("", "s") + execute("") + sync());
-        }
+        const Bytes usual = bind("", "s") + execute("") + sync();
+        Bytes between = bind(portal, "s") + bind("z", "set") + execute("z");
+        between.append(execute(portal, 2)).append(execute(portal)).append(reset);
+        for (int i = 0; i < 7; ++i) prepared.push_back(usual);
+        for (int i = 0; i < 3; ++i) prepared.insert(prepared.end(), {between, usual});
         prepared.push_back(close('S', "s") + close('S', "set") + sync());
         cases.push_back(
-            {"TimeZone is set between Bind and Execute of a prepared statement, portal '" + portal + "'",
+            {std::string("TimeZone is set between Bind and Execute of a prepared statement, portal '")
+                 .append(portal)
+                 .append("'"),
              prepared});
     }
     // Its rights were looked at when it was bound: to the table, to a view, to a function.
@@ -188,14 +189,16 @@ void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
     const Bytes no_role = close('S', "set") + run_alone("RESET ROLE") + sync();
     for (const std::string& asked : {sql, std::string("SELECT id, name, 'view' FROM v ORDER BY id"),
                                      std::string("SELECT id, only_mine(id) FROM t ORDER BY id")}) {
-        cases.push_back({"a role without rights is set between Bind and Execute: " + asked,
-                         {parse("", asked) + bind("", "") + role + execute("z") + execute("") + no_role}});
+        const auto after = [&](const Bytes& portal, const Bytes& statement) {
+            Bytes round = bind(portal, statement);
+            return round.append(role).append(execute("z")).append(execute(portal)).append(no_role);
+        };
+        cases.push_back({std::string("a role without rights is set before Execute: ").append(asked),
+                         {parse("", asked) + after("", "")}});
         Conversation prepared{parse("s", asked) + sync()};
         for (int i = 0; i < 7; ++i) prepared.push_back(bind("", "s") + execute("") + sync());
-        prepared.push_back(bind("p", "s") + role + execute("z") + execute("p") + no_role);
-        prepared.push_back(bind("", "s") + role + execute("z") + execute("") + no_role);
-        prepared.push_back(close('S', "s") + sync());
-        cases.push_back({"the same, prepared: " + asked, prepared});
+        prepared.insert(prepared.end(), {after("p", "s"), after("", "s"), close('S', "s") + sync()});
+        cases.push_back({std::string("the same, prepared: ").append(asked), prepared});
     }
 }
 

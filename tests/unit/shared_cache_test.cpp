@@ -149,9 +149,8 @@ TEST_F(SharedCacheTest, PlainValuesOfEveryLengthUnderKeysOfEveryLength) {
         const std::string key = bytes_of_length(key_length);
         for (std::size_t size = key_length % 7; size < 1200; size += 1 + size / 6) {
             const std::string value = bytes_of_length(size);
-            const auto ttl = size % 2 == 0 ? std::chrono::milliseconds(1h) : std::chrono::milliseconds(-1);
             PutOptions options;
-            if (ttl > 0ms) options.ttl = ttl;
+            if (size % 2 == 0) options.ttl = 1h;
             ASSERT_TRUE(cache_.put(key, value, options).ok());
             for (int times = 0; times < 3; ++times) {
                 std::string text;
@@ -181,7 +180,8 @@ TEST_F(SharedCacheTest, OneHitInSixtyFourIsTimedWhateverItsKind) {
     ASSERT_TRUE(cache_.put("tagged", "v", {.tags = {"tag"}}).ok());
     std::uint64_t before = cache_.stats().hit_latency.samples();
     for (const std::string_view key : {"plain", "tagged"}) {
-        for (std::uint64_t i = 0; i < 100 * latency_sampling; ++i) ASSERT_EQ(found(key), Found::fresh);
+        for (std::uint64_t i = 0; i < std::uint64_t{100} * latency_sampling; ++i)
+            ASSERT_EQ(found(key), Found::fresh);
         const std::uint64_t now = cache_.stats().hit_latency.samples();
         EXPECT_EQ(now - before, 100U) << key;
         before = now;
@@ -195,6 +195,7 @@ TEST_F(SharedCacheTest, EveryThreadsHitsAndMissesAreCountedOnce) {
     constexpr int threads_max = 9;
     constexpr int times = 500;
     std::vector<std::thread> threads;
+    threads.reserve(threads_max);
     for (int t = 0; t < threads_max; ++t) {
         threads.emplace_back([this] {
             for (int i = 0; i < times; ++i) {
