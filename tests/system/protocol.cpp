@@ -184,6 +184,19 @@ void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
                  .append("'"),
              prepared});
     }
+    // What is compared is the answer to what is set by then.
+    Conversation verified{run_alone("SET tiercache.verify = error") + sync(), parse("s", sql) + sync()};
+    for (int i = 0; i < 7; ++i) verified.push_back(bind("", "s") + execute("") + sync());
+    verified.push_back(parse("", sql) + bind("", "") + execute("") + sync());
+    const Bytes set_in_between =
+        parse("set", "SET TimeZone = 'Asia/Tokyo'") + bind("z", "set") + execute("z");
+    for (const Bytes& portal : {bind("", "s"), parse("", sql) + bind("", "")}) {
+        Bytes round = portal;
+        verified.push_back(
+            round.append(set_in_between).append(execute("")).append(close('S', "set")).append(reset));
+    }
+    verified.push_back(close('S', "s") + run_alone("RESET tiercache.verify") + sync());
+    cases.push_back({"TimeZone is set before Execute of what is verified", verified});
     // Its rights were looked at when it was bound: to the table, to a view, to a function.
     const Bytes role = parse("set", "SET ROLE pg_monitor") + bind("z", "set");
     const Bytes no_role = close('S', "set") + run_alone("RESET ROLE") + sync();
