@@ -73,5 +73,7 @@ struct Ready {
 void register_methods();
 // For hits that need no more of the executor than to hand out rows; before other hooks of the same kind.
 void install_hook();
+// For those whose portal is open while other statements run.
+void install_portal_hook();
 
 }  // namespace tiercache::cache_scan

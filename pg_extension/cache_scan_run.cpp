@@ -9,16 +9,11 @@
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
-#include "pg_extension/statement_count.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
-#include <catalog/pg_class.h>
 #include <executor/executor.h>
-#include <miscadmin.h>
 #include <nodes/extensible.h>
-#include <tcop/pquery.h>
-#include <utils/timestamp.h>
 }
 
 namespace tiercache::cache_scan {
@@ -51,16 +46,10 @@ void keep_tags(State& state, const EntryView& entry) {
            bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
 }
 
-// Has no other statement run between its start and its first row, and was no configuration read?
-[[nodiscard]] bool is_alone(const State& state) noexcept {
-    // One more: its own run.
-    return statement_count::now() == state.started.statements + 1 && PgReloadTime == state.started.configured;
-}
-
 // The same where nothing but settings and role can have changed: of the portal's start are its snapshot, its
 // rights, and the functions it found.
 [[nodiscard]] bool settings_still_answer(const State& state) {
-    if (is_alone(state)) return true;
+    if (is_alone(state.started)) return true;
     return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
 }
 
@@ -218,19 +207,6 @@ void start_filling(State& state) {
     PG_END_TRY();
     state.nested->end();
     return started;
-}
-
-// What TRUNCATE, for one, finds in use. The executor closes them.
-void use_tables(EState* executor) {
-    Index number = 0;
-    ListCell* cell = nullptr;
-    foreach (cell, executor->es_range_table) {
-        ++number;
-        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
-        if (entry->rtekind == RTE_RELATION && entry->relkind != RELKIND_VIEW) {
-            pg::use_table(executor, number);
-        }
-    }
 }
 
 void begin(CustomScanState* node, int eflags) {
@@ -406,7 +382,7 @@ void end(CustomScanState* node) {
 }  // namespace
 
 TupleTableSlot* next_of_hit(State& state) {
-    const bool is_as_started = state.has_started || is_alone(state);
+    const bool is_as_started = state.has_started || is_alone(state.started);
     state.has_started = true;
     if (is_as_started && state.serves_rows) return next_of_rows(state);
     return pg::enter([&] {
@@ -449,12 +425,6 @@ const CustomExecMethods methods = make_methods();
 
 }  // namespace
 
-// Cursors, loops of PL/pgSQL and named portals: their client may run other statements between two rows.
-bool can_stay_open() noexcept {
-    // EXECUTE has a portal with a name, too, but not one that others see.
-    return ActivePortal != nullptr && ActivePortal->visible && ActivePortal->name[0] != '\0';
-}
-
 const char* know_clock(Snapshot snapshot, std::uint64_t& clock) {
     if (settings::mode == static_cast<int>(settings::Mode::off)) return "tiercache.mode is off";
     if (const char* reason = bypass_reason()) return reason;
@@ -462,12 +432,6 @@ const char* know_clock(Snapshot snapshot, std::uint64_t& clock) {
     if (!known) return "the clock of the query's snapshot is not known";
     clock = *known;
     return nullptr;
-}
-
-Started started_now() noexcept {
-    Started started{statement_count::now(), PgReloadTime, InvalidOid, 0};
-    GetUserIdAndSecContext(&started.role, &started.security);
-    return started;
 }
 
 bool read_rows(const EntryView& entry, TupleDesc columns, tuple_payload::Rows& rows) {

@@ -34,6 +34,9 @@ struct Started {
     int security;  // SECURITY_* of miscadmin.h
 };
 [[nodiscard]] Started started_now() noexcept;
+// Of a portal whose first row is asked for now: has no other statement run since its start, and was no
+// configuration read?
+[[nodiscard]] bool is_alone(const Started& started) noexcept;
 
 struct State {
     CustomScanState node;  // first: PostgreSQL knows the state by it
@@ -81,6 +84,9 @@ struct State {
 
 // May other statements come between two rows of the portal that runs?
 [[nodiscard]] bool can_stay_open() noexcept;
+
+// What TRUNCATE, for one, finds in use. The executor closes them.
+void use_tables(EState* executor);
 
 // Sets the clock of the snapshot; else returns why the cache can't be used.
 [[nodiscard]] const char* know_clock(Snapshot snapshot, std::uint64_t& clock);

@@ -42,6 +42,7 @@ void install() {
     tiercache::classes::register_callbacks();
     tiercache::register_lease_worker();
     tiercache::cache_scan::install_hook();
+    tiercache::cache_scan::install_portal_hook();
     tiercache::dependencies::install_hook();
     tiercache::maintenance::install_hook();
     tiercache::statement_count::install_hooks();

@@ -3,6 +3,7 @@
 #include "pg_extension/pg.hpp"
 
 extern "C" {
+#include <catalog/objectaccess.h>
 #include <executor/executor.h>
 #include <tcop/utility.h>
 }
@@ -15,6 +16,7 @@ std::uint64_t count = 0;
 
 ExecutorRun_hook_type previous_run = nullptr;
 ProcessUtility_hook_type previous_utility = nullptr;
+object_access_hook_type previous_access = nullptr;
 
 #if PG_VERSION_NUM >= 180000
 void run(QueryDesc* query, ScanDirection direction, uint64 rows) {
@@ -36,6 +38,13 @@ void run_utility(PlannedStmt* plan, const char* source, bool read_only_tree, Pro
         plan, source, read_only_tree, context, parameters, environment, receiver, completion);
 }
 
+// A client may call a function without any statement, by the protocol's function call message: no other hook
+// sees that. It is called for the functions of a plan that starts, too.
+void note_access(ObjectAccessType access, Oid catalog, Oid object, int column, void* details) {
+    if (access == OAT_FUNCTION_EXECUTE) ++count;
+    if (previous_access != nullptr) previous_access(access, catalog, object, column, details);
+}
+
 }  // namespace
 
 std::uint64_t now() noexcept { return count; }
@@ -45,6 +54,8 @@ void install_hooks() {
     ExecutorRun_hook = run;
     previous_utility = ProcessUtility_hook;
     ProcessUtility_hook = run_utility;
+    previous_access = object_access_hook;
+    object_access_hook = note_access;
 }
 
 }  // namespace tiercache::statement_count

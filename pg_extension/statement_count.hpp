@@ -7,7 +7,8 @@
 namespace tiercache::statement_count {
 
 // Of all levels, utility statements too. A statement counts when its run begins, not when its portal starts,
-// and once more for each further call of its portal.
+// and once more for each further call of its portal. Functions count when they are called by the protocol's
+// message, and when a plan that calls them starts: more is counted than need be, never less.
 [[nodiscard]] std::uint64_t now() noexcept;
 
 void install_hooks();

@@ -58,11 +58,6 @@ struct Candidate {
 
 constexpr int options_of_cursors = CURSOR_OPT_SCROLL | CURSOR_OPT_HOLD | CURSOR_OPT_FAST_PLAN;
 
-// WHERE CURRENT OF looks for the scan of a table in the plan of a cursor. It never looks below these.
-[[nodiscard]] bool hides_its_scans(const Query* query) noexcept {
-    return query->hasAggs || query->hasWindowFuncs || query->groupingSets != NIL;
-}
-
 // Does it read anything? PL/pgSQL's expressions do not, and their plans are taken apart.
 [[nodiscard]] bool reads_something(const Query* query) noexcept {
     return query->jointree->fromlist != NIL || query->hasSubLinks || query->setOperations != nullptr;
@@ -97,10 +92,6 @@ void check_columns(Candidate& candidate, const Query* query) {
 }
 
 void examine(Candidate& candidate, Query* query, const char* source, int cursor_options, bool explained) {
-    if ((cursor_options & options_of_cursors) != 0 && !hides_its_scans(query)) {
-        candidate.reasons.add("it is a cursor's query, and WHERE CURRENT OF may name its rows");
-        return;
-    }
     if (query->hasModifyingCTE || query->rowMarks != NIL) {
         candidate.reasons.add("it changes data or locks rows");
         return;
@@ -210,8 +201,51 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
 [[nodiscard]] bool prunes_unwatched(const PlannedStmt* plan) { return any_prunes_at_start(plan->subplans); }
 #endif
 
-void examine_plan(Candidate& candidate, PlannedStmt* plan) {
+[[nodiscard]] bool shows_a_scan(const Plan* plan);
+
+[[nodiscard]] bool any_shows_a_scan(const List* plans) {
+    ListCell* cell = nullptr;
+    foreach (cell, plans) {
+        if (shows_a_scan(static_cast<const Plan*>(lfirst(cell)))) return true;
+    }
+    return false;
+}
+
+// Of a cursor's plan: does WHERE CURRENT OF find the scan of a table in it? It looks where search_plan_tree()
+// does (PostgreSQL's execCurrent.c): not below joins, sorts, aggregates.
+[[nodiscard]] bool shows_a_scan(const Plan* plan) {
+    if (plan == nullptr) return false;
+    check_stack_depth();
+    switch (nodeTag(plan)) {
+        case T_SeqScan:
+        case T_SampleScan:
+        case T_IndexScan:
+        case T_IndexOnlyScan:
+        case T_BitmapHeapScan:
+        case T_TidScan:
+        case T_TidRangeScan:
+        case T_ForeignScan:
+        case T_CustomScan:
+            return true;
+        case T_Result:
+        case T_Limit:
+            return shows_a_scan(plan->lefttree);
+        case T_Append:
+            return any_shows_a_scan(reinterpret_cast<const Append*>(plan)->appendplans);
+        case T_MergeAppend:
+            return any_shows_a_scan(reinterpret_cast<const MergeAppend*>(plan)->mergeplans);
+        case T_SubqueryScan:
+            return shows_a_scan(reinterpret_cast<const SubqueryScan*>(plan)->subplan);
+        default:
+            return false;
+    }
+}
+
+void examine_plan(Candidate& candidate, PlannedStmt* plan, int cursor_options) {
     if (candidate.reasons.any()) return;
+    if ((cursor_options & options_of_cursors) != 0 && shows_a_scan(plan->planTree)) {
+        candidate.reasons.add("it is a cursor's query, and WHERE CURRENT OF may name its rows");
+    }
     candidate.dependencies.add_plan(plan);
     query_check::check_plan(plan, candidate.reasons);
     if (plan->parallelModeNeeded && candidate.findings.calls_user_functions) {
@@ -400,7 +434,7 @@ namespace {
     auto* untouched = once && settings::repeat ? copyObject(query) : nullptr;
 #endif
     PlannedStmt* plan = plan_watched(candidate, planner, query, source, cursor_options, parameters);
-    examine_plan(candidate, plan);
+    examine_plan(candidate, plan, cursor_options);
     // EXPLAIN says why not.
     if (explained || !candidate.reasons.any()) put_on_top(candidate, plan);
 #ifdef TIERCACHE_PAUSE_POINTS

@@ -79,6 +79,29 @@ DECLARE u CURSOR FOR SELECT id FROM cursors_rows;
 FETCH u;
 UPDATE cursors_rows SET name = 'x' WHERE CURRENT OF u;
 ROLLBACK;
+-- A sort and a join hide the scans of their tables from it, so these are cached; what shows its scan is not.
+SELECT helpers.new_hits() IS NOT NULL;
+BEGIN;
+DECLARE c CURSOR FOR SELECT id, name FROM cursors_rows WHERE kind = 3 ORDER BY name DESC;
+FETCH 2 FROM c;
+MOVE FORWARD ALL IN c;
+DECLARE d CURSOR FOR SELECT id, name FROM cursors_rows WHERE kind = 3 ORDER BY name DESC;
+FETCH 2 FROM d;
+FETCH BACKWARD 1 FROM d;
+DECLARE j CURSOR FOR SELECT a.id, b.name FROM cursors_rows a JOIN cursors_rows b ON b.id = a.id + 990 ORDER BY a.id;
+MOVE FORWARD ALL IN j;
+DECLARE k CURSOR FOR SELECT a.id, b.name FROM cursors_rows a JOIN cursors_rows b ON b.id = a.id + 990 ORDER BY a.id;
+FETCH 2 FROM k;
+SAVEPOINT s;
+UPDATE cursors_rows SET name = 'x' WHERE CURRENT OF d;
+ROLLBACK TO s;
+DECLARE u CURSOR FOR SELECT id FROM cursors_rows LIMIT 3;
+MOVE FORWARD ALL IN u;
+DECLARE v CURSOR FOR SELECT id FROM cursors_rows LIMIT 3;
+FETCH v;
+UPDATE cursors_rows SET name = 'x' WHERE CURRENT OF v;
+ROLLBACK;
+SELECT helpers.new_hits();
 -- PL/pgSQL: bound and unbound cursors with parameters.
 CREATE FUNCTION kinds_from(int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -5,41 +5,12 @@
 // must send the same bytes.
 #include <iostream>
 
-#include "tests/system/wire.hpp"
+#include "tests/system/protocol_messages.hpp"
 
 namespace {
 
 using namespace tiercache::wire;
-
-Bytes u16(int value) { return {static_cast<char>(value >> 8 & 0xff), static_cast<char>(value & 0xff)}; }
-
-Bytes parse(const Bytes& name, const Bytes& sql) { return message('P', name + '\0' + sql + '\0' + u16(0)); }
-
-struct Values {
-    std::vector<const char*> texts;  // nullptr: NULL
-    bool binary_results = false;
-};
-
-Bytes bind(const Bytes& portal, const Bytes& statement, const Values& values = {}) {
-    Bytes body = portal + '\0' + statement + '\0' + u16(0) + u16(static_cast<int>(values.texts.size()));
-    for (const char* text : values.texts) {
-        body += text == nullptr ? u32(UINT32_MAX) : u32(static_cast<std::uint32_t>(std::strlen(text))) + text;
-    }
-    return message('B', body + u16(1) + u16(values.binary_results ? 1 : 0));
-}
-
-// With parameters that are bytes of the type's binary format.
-Bytes bind_binary(const Bytes& statement, const std::vector<Bytes>& values) {
-    Bytes body = '\0' + statement + '\0' + u16(1) + u16(1) + u16(static_cast<int>(values.size()));
-    for (const Bytes& value : values) body += u32(static_cast<std::uint32_t>(value.size())) + value;
-    return message('B', body + u16(0));
-}
-
-Bytes describe(char what, const Bytes& name) { return message('D', what + name + '\0'); }
-Bytes execute(const Bytes& portal, std::uint32_t rows = 0) { return message('E', portal + '\0' + u32(rows)); }
-Bytes close(char what, const Bytes& name) { return message('C', what + name + '\0'); }
-Bytes sync() { return message('S', ""); }
-Bytes simple(const Bytes& sql) { return message('Q', sql + '\0'); }
+using tiercache::wire::sync;  // not that of unistd.h
 
 // One round each: what is sent before the next answer is read to its end.
 using Conversation = std::vector<Bytes>;
@@ -215,6 +186,67 @@ void add_settings_between_bind_and_execute(std::vector<Case>& cases) {
     }
 }
 
+// By the function call message, which is no statement.
+void add_function_call_between_bind_and_execute(std::vector<Case>& cases) {
+    const std::string sql = "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM t";
+    constexpr std::uint32_t set_config = 2078;
+    const Bytes call = call_function(set_config, {"TimeZone", "Asia/Tokyo", "f"});
+    Conversation rounds{parse("s", sql) + sync()};
+    for (int i = 0; i < 7; ++i) rounds.push_back(bind("", "s") + execute("") + sync());
+    rounds.push_back(parse("", sql) + bind("", "") + execute("") + sync());
+    for (const Bytes& portal : {bind("", "s"), parse("", sql) + bind("", "")}) {
+        rounds.insert(rounds.end(), {simple("BEGIN"), portal + call, execute("") + sync(), simple("COMMIT"),
+                                     simple("RESET TimeZone")});
+    }
+    rounds.push_back(close('S', "s") + sync());
+    cases.push_back({"TimeZone is set by a function call between Bind and Execute", rounds});
+}
+
+// What asks whether a table is in use, under the unnamed portal of a query that reads it: before its first
+// row, after some, after the last.
+void add_changes_under_the_unnamed_portal(std::vector<Case>& cases) {
+    const std::string sql = "SELECT count(*), max(name) FROM t UNION ALL SELECT id, name FROM t";
+    for (const std::string& change : {std::string("TRUNCATE t"), std::string("DROP TABLE t CASCADE"),
+                                      std::string("ALTER TABLE t ADD COLUMN more int"),
+                                      std::string("SELECT empty_t()"), std::string("VACUUM t")}) {
+        Conversation rounds{parse("s", sql) + parse("change", change) + sync()};
+        for (int i = 0; i < 7; ++i) rounds.push_back(bind("", "s") + execute("") + sync());
+        rounds.push_back(parse("", sql) + bind("", "") + execute("") + sync());
+        for (const Bytes& portal : {bind("", "s"), parse("", sql) + bind("", "")}) {
+            for (const Bytes& read : {Bytes(), execute("", 2), execute("")}) {
+                Bytes round = portal;
+                round.append(read).append(bind("z", "change")).append(execute("z")).append(execute(""));
+                rounds.insert(rounds.end(), {simple("BEGIN"), round + sync(), simple("ROLLBACK")});
+            }
+        }
+        rounds.push_back(close('S', "s") + close('S', "change") + sync());
+        cases.push_back({change + " under the unnamed portal", rounds});
+    }
+}
+
+// Those whose plan shows the scan of a table, and those whose plan hides it.
+void add_cursors(std::vector<Case>& cases) {
+    for (const std::string& sql :
+         {std::string("SELECT id, name FROM t"), std::string("SELECT id, name FROM t LIMIT 5"),
+          std::string("SELECT id, name FROM t ORDER BY name DESC"),
+          std::string("SELECT id, name FROM (SELECT * FROM t WHERE id > 2 OFFSET 1) s"),
+          std::string("SELECT a.id, b.name FROM t a JOIN t b ON b.id = a.id + 1 ORDER BY b.name"),
+          std::string("SELECT id, name FROM t UNION ALL SELECT id, name FROM t"),
+          std::string("SELECT DISTINCT name FROM t ORDER BY name"),
+          std::string("SELECT count(*) FROM t GROUP BY id > 4")}) {
+        Conversation rounds;
+        for (const char* kind : {"", "SCROLL", "NO SCROLL"}) {
+            const std::string declare = std::string("DECLARE c ") + kind + " CURSOR FOR " + sql;
+            rounds.insert(rounds.end(), {simple("BEGIN"), simple(declare), simple("FETCH ALL FROM c"),
+                                         simple("FETCH BACKWARD 2 FROM c"), simple("ROLLBACK")});
+            rounds.insert(rounds.end(),
+                          {simple("BEGIN"), simple(declare), simple("FETCH 2 FROM c"),
+                           simple("UPDATE t SET f = 0 WHERE CURRENT OF c RETURNING id"), simple("ROLLBACK")});
+        }
+        cases.push_back({"cursors of " + sql, rounds});
+    }
+}
+
 void add_pipelines(std::vector<Case>& cases) {
     const auto run = [](const Bytes& sql) { return parse("", sql) + bind("", "") + execute(""); };
     const Bytes read = run("SELECT id, name FROM t ORDER BY id");
@@ -348,6 +380,9 @@ int main(int argc, char** argv) {
         add_queries(cases);
         add_portals(cases);
         add_settings_between_bind_and_execute(cases);
+        add_function_call_between_bind_and_execute(cases);
+        add_changes_under_the_unnamed_portal(cases);
+        add_cursors(cases);
         add_pipelines(cases);
         add_parameters(cases);
         Connection off(argv[1], argv[2], argv[3]);

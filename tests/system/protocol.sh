@@ -16,13 +16,19 @@ INSERT INTO t SELECT g, 'name ' || g, g * 1.25, timestamptz '2001-01-01 00:00+00
 CREATE VIEW v AS SELECT id, upper(name) AS name FROM t;
 CREATE FUNCTION only_mine(id int) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN 'row ' || id; END $$;
 REVOKE EXECUTE ON FUNCTION only_mine FROM PUBLIC;
+CREATE FUNCTION empty_t() RETURNS text LANGUAGE plpgsql AS $$ BEGIN TRUNCATE t; RETURN 'emptied'; END $$;
+CREATE TABLE moved (part int, id int) PARTITION BY LIST (part);
+CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
+CREATE TABLE moved_2 PARTITION OF moved FOR VALUES IN (2);
+INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g;
 CREATE TABLE parent (v int);
 CREATE TABLE child (v int);
 INSERT INTO child VALUES (1);
 SQL
-output=$(tc_run "$TC_BUILD/tests/protocol" "$TC_PGHOST/.s.PGSQL.$TC_PGPORT" "$TC_PGUSER" "$TC_PGDATABASE") || true
+server=("$TC_PGHOST/.s.PGSQL.$TC_PGPORT" "$TC_PGUSER" "$TC_PGDATABASE")
+output=$({ tc_run "$TC_BUILD/tests/protocol" "${server[@]}" && tc_run "$TC_BUILD/tests/protocol_between" "${server[@]}"; }) || true
 echo "$output"
 TC_PASSED=$(grep -c '^ok ' <<<"$output" || :)
 TC_FAILED=$(grep -c '^not ok ' <<<"$output" || :)
-tc_check 'every conversation was held, and failed only where it should' grep -q '^# 160 conversations, 20 errors' <<<"$output"
+tc_check 'every conversation was held, and failed only where it should' grep -q '^# 174 conversations, 74 errors' <<<"$output"
 tc_done

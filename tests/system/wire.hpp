@@ -49,7 +49,7 @@ class Connection {
         }
         body += '\0';
         send(u32(static_cast<std::uint32_t>(body.size() + 4)) + body);
-        (void)receive_until_ready();
+        (void)receive_until('Z');
     }
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
@@ -60,7 +60,12 @@ class Connection {
     // The messages of the answer to whatever ends with a Query or a Sync.
     std::vector<Bytes> ask(const Bytes& messages) {
         send(messages);
-        return receive_until_ready();
+        return receive_until('Z');
+    }
+    // The messages up to the first of this type: of an answer that goes on later, after a Flush.
+    std::vector<Bytes> ask_until(char type, const Bytes& messages) {
+        send(messages);
+        return receive_until(type);
     }
 
  private:
@@ -82,12 +87,12 @@ class Connection {
         return bytes;
     }
 
-    [[nodiscard]] std::vector<Bytes> receive_until_ready() const {
+    [[nodiscard]] std::vector<Bytes> receive_until(char type) const {
         std::vector<Bytes> messages;
         do {
             const Bytes head = receive(5);
             messages.push_back(head + receive(read_u32(head.data() + 1) - 4));
-        } while (messages.back()[0] != 'Z');
+        } while (messages.back()[0] != type);
         return messages;
     }
 

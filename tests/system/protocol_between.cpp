@@ -1,0 +1,125 @@
+// protocol_between SOCKET USER DATABASE
+// What other sessions do between Bind and Execute of a hit: PostgreSQL would compute its rows only then.
+#include <chrono>
+#include <iostream>
+#include <thread>
+
+#include "tests/system/protocol_messages.hpp"
+
+namespace {
+
+using namespace tiercache::wire;
+using tiercache::wire::sync;  // not that of unistd.h
+
+struct Server {
+    std::string socket;
+    std::string user;
+    std::string database;
+
+    [[nodiscard]] Connection connect() const { return {socket, user, database}; }
+};
+
+Bytes rows_of(const std::vector<Bytes>& messages) {
+    Bytes rows;
+    for (const Bytes& message : messages) {
+        if (message[0] == 'D') rows += message;
+        if (message[0] == 'E') throw std::runtime_error("an error: " + message);
+    }
+    return rows;
+}
+
+// As a text that is planned at each Bind, and as a plan that runs again.
+struct Way {
+    const char* name;
+    Bytes bind_it;
+};
+
+std::vector<Way> prepare(Connection& connection, const std::string& sql) {
+    (void)connection.ask(parse("s", sql) + parse("set", "SET TimeZone = 'Asia/Tokyo'") + sync());
+    return {{"a text", parse("", sql) + bind("", "")}, {"a prepared statement", bind("", "s")}};
+}
+
+void warm(Connection& connection, const Way& way) {
+    for (int i = 0; i < 7; ++i) (void)rows_of(connection.ask(way.bind_it + execute("") + sync()));
+}
+
+void check(bool good, const std::string& name) {
+    std::cout << (good ? "ok - " : "not ok - ") << name << '\n';
+}
+
+// The postmaster signals all sessions before it starts the next: one that has the setting is the proof.
+void set_time_zone_of_all(const Server& server, const std::string& zone) {
+    Connection other = server.connect();
+    (void)other.query(zone.empty() ? "ALTER SYSTEM RESET TimeZone"
+                                   : "ALTER SYSTEM SET TimeZone = '" + zone + "'");
+    (void)other.query("SELECT pg_reload_conf()");
+    const std::string wanted = zone.empty() ? "SELECT current_setting('TimeZone') <> 'Asia/Tokyo'"
+                                            : "SELECT current_setting('TimeZone') = '" + zone + "'";
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (rows_of(server.connect().query(wanted)).find('t') == Bytes::npos) {
+        if (std::chrono::steady_clock::now() > end) throw std::runtime_error("the setting did not come");
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+}
+
+void reload_configuration(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM moved";
+    for (const Way& way : prepare(cached, sql)) {
+        warm(cached, way);
+        (void)cached.ask_until('2', way.bind_it + flush());
+        set_time_zone_of_all(server, "Asia/Tokyo");
+        const Bytes late = rows_of(cached.ask(execute("") + sync()));
+        const Bytes expected = rows_of(server.connect().query(sql));
+        set_time_zone_of_all(server, "");
+        check(late == expected && late != rows_of(server.connect().query(sql)),
+              std::string("the configuration is read between Bind and Execute of ") + way.name);
+    }
+    (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+}
+
+// TRUNCATE empties a partition for old snapshots, too: no snapshot may be older than the lock on it.
+void move_to_other_partition(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM moved";
+    Connection other = server.connect();
+    for (const Way& way : prepare(cached, sql)) {
+        warm(cached, way);
+        // All rows go from one to the other, in one transaction: whoever sees a part of it misses them, or
+        // sees them twice.
+        (void)other.query("SET lock_timeout = '1s'");
+        (void)cached.ask_until('2', way.bind_it + flush());
+        bool moved = true;
+        for (const Bytes& answer :
+             other.query("BEGIN; INSERT INTO moved SELECT 2, id FROM moved_1; TRUNCATE moved_1; COMMIT")) {
+            if (answer[0] == 'E') moved = false;
+        }
+        if (!moved) (void)other.query("ROLLBACK");
+        const Bytes late = rows_of(cached.ask(bind("z", "set") + execute("z") + execute("") + sync()));
+        const Bytes expected = rows_of(cached.query("SET tiercache.mode = off; " + sql));
+        (void)cached.query("SET tiercache.mode = auto; RESET TimeZone");
+        (void)other.query(
+            "BEGIN; TRUNCATE moved; INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g; COMMIT");
+        check(late == expected, std::string("rows move to another partition between Bind and Execute of ") +
+                                    way.name + (moved ? "" : ", which has locked them"));
+    }
+    (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4) {
+        std::cerr << "usage: protocol_between SOCKET USER DATABASE\n";
+        return 2;
+    }
+    try {
+        const Server server{argv[1], argv[2], argv[3]};
+        Connection cached = server.connect();
+        (void)cached.query("SET tiercache.mode = auto; SET tiercache.min_cost = 0");
+        reload_configuration(server, cached);
+        move_to_other_partition(server, cached);
+    } catch (const std::exception& e) {
+        std::cout << "not ok - " << e.what() << '\n';
+        return 1;
+    }
+    return 0;
+}
