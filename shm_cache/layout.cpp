@@ -10,6 +10,7 @@
 #include "shm_cache/hash.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
+#include "shm_cache/parts.hpp"
 #include "shm_cache/sampler.hpp"
 #include "shm_cache/segment.hpp"
 
@@ -60,9 +61,11 @@ void place(Geometry& g) noexcept {
     g.end = g.blocks_at + g.block_count * g.block_bytes;
 }
 
-// At 60% of the slots in use fewer than 1 key in 100 finds no slot in its pair of buckets.
-std::uint64_t buckets_for(std::uint64_t data_bytes, std::uint64_t item_bytes_mean) noexcept {
-    const std::uint64_t slots = data_bytes / item_bytes_mean * 10 / 6;
+// At 60% of the slots in use fewer than 1 key in 100 finds no slot in its pair of buckets. However long the
+// values are: each part of one has a slot, too.
+std::uint64_t buckets_for(const Geometry& g, std::uint64_t item_bytes_mean) noexcept {
+    const std::uint64_t data_bytes = g.block_count * g.block_bytes;
+    const std::uint64_t slots = data_bytes / std::min<std::uint64_t>(item_bytes_mean, part_bytes(g)) * 10 / 6;
     return std::max<std::uint64_t>(2, round_up(slots / slots_per_bucket + 1, 2));
 }
 
@@ -147,7 +150,7 @@ Result<Geometry> plan_geometry(const SegmentOptions& options, Fit fit) {
     }
     for (std::uint64_t count = options.size_bytes / g.block_bytes; count >= block_count_min; --count) {
         g.block_count = static_cast<std::uint32_t>(count);
-        g.bucket_count = buckets_for(count * g.block_bytes, options.item_bytes_mean);
+        g.bucket_count = buckets_for(g, options.item_bytes_mean);
         place(g);
         if (g.end <= g.size_bytes) return g;
     }

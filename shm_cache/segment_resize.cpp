@@ -384,6 +384,24 @@ Status check_resizer(const std::string& name, uid_t owner) {
                                                "); only its owner or root may resize it"};
 }
 
+// An index that is full lets go of items that there is room for. When items are as long as was expected, 60%
+// of its slots are in use (layout.cpp); where it is more, the next one is made for the items that are there.
+std::size_t item_bytes_for_successor(const Geometry& geometry, const BlockTable& blocks, const Index& index,
+                                     std::size_t expected) noexcept {
+    std::uint64_t items = 0;
+    std::uint64_t bytes = 0;
+    index.for_each([&](const Slot& slot) {
+        if (!header_fits_block(geometry, slot.offset)) return true;
+        const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
+        if (!fits_block(geometry, slot.offset, header.bytes())) return true;
+        ++items;
+        bytes += header.units() * unit_bytes;
+        return true;
+    });
+    if (items * 10 < geometry.bucket_count * slots_per_bucket * 7) return expected;
+    return std::clamp<std::size_t>(bytes / items, item_bytes_min, expected);
+}
+
 Status replaced_meanwhile(const std::string& name) {
     return {StatusCode::busy, "segment \"" + name + "\" was replaced this very moment; try again"};
 }
@@ -394,6 +412,8 @@ Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, std::
                                                                HugePages huge_pages,
                                                                const std::string& file) {
     SegmentOptions options = options_for_resize(from.geometry, size_bytes);
+    options.item_bytes_mean =
+        item_bytes_for_successor(from.geometry, from.blocks, from.index, options.item_bytes_mean);
     if (from.memory.huge_page_bytes() != 0) {
         options.huge_pages = huge_pages;
         options.huge_page_mount = from.memory.huge_page_folder();

@@ -300,6 +300,33 @@ TEST_F(PartsTest, AQuarterOfTheSegmentAndNoMore) {
     EXPECT_EQ(segment_.put(entry_of(key, payload_of(1, 1, mib))).code(), StatusCode::too_large);
 }
 
+// Parts have slots of their own, which an index that is made for few long values has to have.
+TEST(Parts, ValuesAsLongAsWasExpectedFitTheIndex) {
+    struct Sizes {
+        std::size_t segment;
+        std::size_t block;
+        std::size_t value;
+    };
+    for (const auto& [segment_bytes, block_bytes, value_bytes] :
+         {Sizes{64 * mib, 0, mib}, Sizes{64 * mib, 0, 300 << 10}, Sizes{64 * mib, 0, 4 * mib},
+          Sizes{4 * mib, 16 << 10, 50'000}}) {
+        SegmentOptions options = small_segment();
+        options.size_bytes = segment_bytes;
+        options.block_bytes = block_bytes;
+        options.item_bytes_mean = value_bytes;
+        OwnMemory memory(options.size_bytes);
+        Segment segment = Segment::format(memory.span(), options).value();
+        const std::uint64_t count = segment_bytes / value_bytes * 6 / 10;
+        for (std::uint64_t key = 0; key < count; ++key) {
+            ASSERT_TRUE(segment.put(oracle_entry(key, 1, value_bytes)).ok());
+            ASSERT_TRUE(look_up(segment, key).hit) << value_bytes << " " << key;
+        }
+        std::uint64_t found = 0;
+        for (std::uint64_t key = 0; key < count; ++key) found += look_up(segment, key).hit ? 1 : 0;
+        EXPECT_EQ(found, count) << value_bytes;
+    }
+}
+
 TEST(Parts, SixtyFourMebibytes) {
     SegmentOptions options;
     options.size_bytes = 512 * mib;

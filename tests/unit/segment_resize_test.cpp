@@ -343,6 +343,26 @@ TEST_F(ResizeTest, ManyLargeValuesAllComeAlong) {
     EXPECT_EQ(count_of(cache, count), count);
 }
 
+// Shorter items than was expected fill the index before the memory; a resize makes one that suits them.
+TEST_F(ResizeTest, AFullIndexIsMadeForTheItemsThatAreThere) {
+    const SegmentName name;
+    SharedCache cache =
+        SharedCache::create(name, {.size_bytes = small_bytes, .item_bytes_mean = 4096}).value();
+    const auto fill_it = [&] {
+        for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(cache.put(key_name(i), "short").ok());
+    };
+    fill_it();
+    const SegmentStats before = cache.stats();
+    EXPECT_GT(before.items * 10, before.index_slots * 9);
+    ASSERT_TRUE(resize(name, small_bytes).ok());
+    fill_it();
+    EXPECT_EQ(count_of(cache, 20'000), 20'000);
+    // And it is no larger than they need.
+    ASSERT_TRUE(resize(name, small_bytes).ok());
+    const SegmentStats after = cache.stats();
+    EXPECT_LT(after.index_slots, 3 * small_bytes / 64);
+}
+
 // A value that takes many blocks is not begun when it would push out what was copied before.
 TEST_F(ResizeTest, CopiesOfLargeValuesPushNothingOutOfASmallerOne) {
     constexpr std::size_t mib = std::size_t{1} << 20;
