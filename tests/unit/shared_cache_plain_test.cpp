@@ -1,0 +1,85 @@
+// What the short way of get() to a plain value (segment_find_plain.hpp) has to look at, each where nothing
+// else would notice that it did not.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "shm_cache/layout.hpp"
+#include "shm_cache/shared_cache.hpp"
+#include "tests/unit/segment_oracle.hpp"
+
+namespace tiercache {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+
+class SharedCachePlainTest : public ::testing::Test {
+ public:
+    SharedCachePlainTest() : cache_(Segment::format(memory_.span(), {.size_bytes = bytes}).value()) {
+        std::uint64_t lock_file = 0;
+        geometry_ = read_geometry(memory_.span().data(), bytes, lock_file).value();
+    }
+
+    // Where the key lies in its item.
+    std::span<std::byte> key_in_memory(const std::string& key) {
+        const auto wanted = std::as_bytes(std::span(key));
+        const std::span<std::byte> data = memory_.span().subspan(geometry_.blocks_at);
+        const auto at = std::search(data.begin(), data.end(), wanted.begin(), wanted.end());
+        EXPECT_NE(at, data.end());
+        return data.subspan(static_cast<std::size_t>(at - data.begin()), key.size());
+    }
+    bool finds(const std::string& key) {
+        std::string value;
+        return cache_.get(key, value) && value == "value";
+    }
+
+    static constexpr std::size_t bytes = std::size_t{1} << 20;
+    OwnMemory memory_{bytes};
+    SharedCache cache_;
+    Geometry geometry_;
+};
+
+// Two keys of one hash are as rare as anything; a bit of the key in the item is the next best.
+TEST_F(SharedCachePlainTest, EveryBitOfTheKeyIsCompared) {
+    for (const std::size_t length : {8U, 15U, 16U, 17U, 31U, 32U, 40U}) {
+        const std::string key = std::string("!a key that is like no other in this memory").substr(0, length);
+        ASSERT_TRUE(cache_.put(key, "value", {.ttl = 1h}).ok());
+        ASSERT_TRUE(finds(key));
+        for (std::byte& byte : key_in_memory(key)) {
+            for (int bit = 0; bit < 8; ++bit) {
+                byte ^= std::byte(1 << bit);
+                EXPECT_FALSE(finds(key)) << length;
+                byte ^= std::byte(1 << bit);
+            }
+        }
+        EXPECT_TRUE(finds(key));
+        ASSERT_TRUE(cache_.erase(key).ok());
+        std::ranges::fill(key_in_memory(key), std::byte(0));
+    }
+}
+
+// A block that was recycled, whatever lies in it still.
+TEST_F(SharedCachePlainTest, TheBlocksGenerationIsLookedAt) {
+    const std::string key = "a key that is like no other in this memory";
+    ASSERT_TRUE(cache_.put(key, "value", {.ttl = 1h}).ok());
+    const auto offset = static_cast<std::uint64_t>(key_in_memory(key).data() - memory_.span().data());
+    const std::uint64_t block = (offset - geometry_.blocks_at) / geometry_.block_bytes;
+    auto& state = *reinterpret_cast<std::atomic<std::uint64_t>*>(
+        memory_.span().data() + geometry_.block_states_at + block * sizeof(std::uint64_t));
+    const std::uint64_t before = state.load();
+    ASSERT_TRUE(finds(key));
+    // The next; and the one that has all bits that a slot keeps of it.
+    for (const std::uint64_t lives : {std::uint64_t{2}, std::uint64_t{1} << 16, std::uint64_t{1} << 24}) {
+        state.store(before + (lives << 32));
+        EXPECT_FALSE(finds(key)) << lives;
+        state.store(before);
+        EXPECT_TRUE(finds(key)) << lives;
+    }
+}
+
+}  // namespace
+}  // namespace tiercache
