@@ -10,6 +10,7 @@
 //
 // The seed is printed: the same seed gives the same commands and delays of the controller, and the same
 // operations of each worker.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/layout.hpp"
@@ -61,6 +63,23 @@ constexpr World worlds[] = {
     {"values in parts", std::size_t{8} << 20, std::size_t{64} << 10, 1'000'000, false},
 };
 
+// How long this process has been ready to run while others ran, as far as the kernel tells.
+class RunQueue {
+ public:
+    [[nodiscard]] std::uint64_t delay_ns() const {
+        std::array<char, 100> text{};
+        if (::pread(file_, text.data(), text.size() - 1, 0) <= 0) {
+            throw Failure("/proc/self/schedstat can't be read: whether operations sleep can't be told");
+        }
+        char* end = nullptr;
+        (void)std::strtoull(text.data(), &end, 10);  // the time that it ran
+        return std::strtoull(end, nullptr, 10);
+    }
+
+ private:
+    int file_ = ::open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);  // open for as long as the worker lives
+};
+
 // What a worker tells the controller; in anonymous shared memory.
 struct Report {
     std::atomic<std::uint64_t> resize_to;  // by the controller: the worker's next operation; 0: none
@@ -70,6 +89,7 @@ struct Report {
     std::atomic<std::uint64_t> hits;
     std::atomic<std::uint64_t> slowest_cpu_ns;
     std::atomic<std::uint64_t> slowest_wall_ns;
+    std::atomic<std::uint64_t> longest_sleep_ns;  // of it neither run nor ready to run
     std::array<char, 200> wrong;
 };
 struct Board {
@@ -114,14 +134,18 @@ class Worker {
             return resize(size);
         }
         const std::uint64_t signals = report_.signals.load(std::memory_order_acquire);
+        const std::uint64_t delayed = run_queue_.delay_ns();
         const std::uint64_t wall = clock_ns(CLOCK_MONOTONIC);
         const std::uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         const bool may_wait = operate();
-        raise_to(report_.slowest_cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
+        const std::uint64_t ran = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
         const std::uint64_t took = clock_ns(CLOCK_MONOTONIC) - wall;
+        const std::uint64_t awake = ran + run_queue_.delay_ns() - delayed;
+        raise_to(report_.slowest_cpu_ns, ran);
         // Time that the worker itself was stopped is nobody's fault.
         if (!may_wait && report_.signals.load(std::memory_order_acquire) == signals) {
             raise_to(report_.slowest_wall_ns, took);
+            if (took > awake) raise_to(report_.longest_sleep_ns, took - awake);
         }
         report_.operations.fetch_add(1, std::memory_order_relaxed);
     }
@@ -235,6 +259,7 @@ class Worker {
     const std::string& name_;
     const World& world_;
     Report& report_;
+    RunQueue run_queue_;
     std::mt19937_64 random_;
     std::uint64_t own_from_;
     std::string tag_;
@@ -291,6 +316,7 @@ class Soak {
     std::uint64_t hits = 0;
     std::uint64_t slowest_cpu_ns = 0;
     std::uint64_t slowest_wall_ns = 0;
+    std::uint64_t longest_sleep_ns = 0;
 
  private:
     [[nodiscard]] SegmentOptions options() const {
@@ -435,6 +461,8 @@ class Soak {
             slowest_cpu_ns = std::max(slowest_cpu_ns, report.slowest_cpu_ns.load(std::memory_order_relaxed));
             slowest_wall_ns =
                 std::max(slowest_wall_ns, report.slowest_wall_ns.load(std::memory_order_relaxed));
+            longest_sleep_ns =
+                std::max(longest_sleep_ns, report.longest_sleep_ns.load(std::memory_order_relaxed));
         }
     }
 
@@ -511,11 +539,13 @@ int main(int argc, char** argv) {
     CLI::App app{"Kills and stops processes that share a segment, at random."};
     app.add_option("--seed", seed)->capture_default_str();
     app.add_option("--seconds", seconds, "for all worlds together")->capture_default_str();
-    app.add_option("--bound-ms", bound_ms, "CPU time that one operation may take")->capture_default_str();
+    app.add_option("--bound-ms", bound_ms, "CPU time that one operation may take, and time that it may sleep")
+        ->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     int failures = 0;
     std::uint64_t slowest_cpu_ns = 0;
     std::uint64_t slowest_wall_ns = 0;
+    std::uint64_t longest_sleep_ns = 0;
     for (const World& world : worlds) {
         try {
             Soak soak(world, seed);
@@ -524,6 +554,9 @@ int main(int argc, char** argv) {
             require(soak.resizes > 0, "it was not resized");
             require(soak.slowest_cpu_ns <= bound_ms * 1'000'000,
                     "an operation took " + std::to_string(soak.slowest_cpu_ns / 1'000'000) + " ms");
+            require(soak.longest_sleep_ns <= bound_ms * 1'000'000,
+                    "an operation slept for " + std::to_string(soak.longest_sleep_ns / 1'000'000) + " ms");
+            longest_sleep_ns = std::max(longest_sleep_ns, soak.longest_sleep_ns);
             slowest_cpu_ns = std::max(slowest_cpu_ns, soak.slowest_cpu_ns);
             slowest_wall_ns = std::max(slowest_wall_ns, soak.slowest_wall_ns);
             printf(
@@ -541,6 +574,7 @@ int main(int argc, char** argv) {
         fflush(stdout);
     }
     printf("RESULT segment_slowest_op_ms %.3f ms\n", static_cast<double>(slowest_cpu_ns) / 1e6);
+    printf("RESULT segment_longest_sleep_ms %.3f ms\n", static_cast<double>(longest_sleep_ns) / 1e6);
     printf("RESULT segment_slowest_op_wall_ms %.3f ms\n", static_cast<double>(slowest_wall_ns) / 1e6);
     return failures == 0 ? 0 : 1;
 }
