@@ -82,7 +82,8 @@ class Tags {
 struct PutOptions {
     std::chrono::milliseconds ttl = never;
     std::chrono::milliseconds soft_ttl = never;
-    // What goes first when room is needed: cold, warm, hot, then reference.
+    // When room is needed, the class gives it that has most for its weight: cold 1, warm 2, hot 4,
+    // reference 8.
     DataClass data_class = DataClass::warm;
     Tags tags = {};
     // What it cost to compute; for refreshing ahead of time.
@@ -171,7 +172,8 @@ class SharedCache {
     // found was unexpired at a moment of the call: in a process that is stopped in the middle of it, no
     // longer at its end, perhaps, as it may be a moment after any return.
     [[nodiscard]] Hit get(std::string_view key, std::string& value) noexcept;
-    // Into a buffer of the caller. Never allocates, but for compressed values.
+    // Into a buffer of the caller. Allocates for compressed values only, and where the buffer is too small:
+    // to tell the size that it takes.
     [[nodiscard]] Hit get(std::string_view key, std::span<std::byte> buffer) noexcept;
     // Without a copy: view.text() is the value where it lies in the shared memory, and stays as it is until
     // `view` is released, used again or gone, whatever happens to the key. For large values, or those of

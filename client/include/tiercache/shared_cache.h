@@ -135,7 +135,8 @@ typedef struct tc_put_options {
     size_t struct_size;  /* of this struct, so that later versions may add to it */
     int64_t ttl_ms;      /* not served after it; -1: never */
     int64_t soft_ttl_ms; /* a refresh is due after it; -1: never */
-    int32_t data_class;  /* a tc_class: cold goes first when room is needed, reference last */
+    int32_t data_class;  /* a tc_class: who has most for its weight makes room (cold 1, warm 2, hot 4,
+                            reference 8) */
     int32_t compress;    /* 1: with LZ4, where that saves an eighth */
     const char* const* tags;
     size_t tag_count; /* up to 16 */
