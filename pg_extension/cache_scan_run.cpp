@@ -46,13 +46,6 @@ void keep_tags(State& state, const EntryView& entry) {
            bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
 }
 
-// The same where nothing but settings and role can have changed: of the portal's start are its snapshot, its
-// rights, and the functions it found.
-[[nodiscard]] bool settings_still_answer(const State& state) {
-    if (is_alone(state.started)) return true;
-    return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
-}
-
 void leave_answer(State& state) noexcept {
     state.serves_rows = state.rows_are_whole = state.must_verify = false;
     state.rows.count = 0;
@@ -156,8 +149,12 @@ void look_up(State& state, int eflags) {
         return;
     }
     const char* reason = know_clock(executor_of(state)->es_snapshot, state.stamp);
-    if (reason == nullptr && state.stays_open && state.facts.settings != NIL && !state.facts.reads_ahead) {
-        reason = "other statements may change a setting that it reads between two rows";
+    if (reason == nullptr && state.stays_open && !state.facts.reads_ahead) {
+        if (state.facts.settings != NIL) {
+            reason = "other statements may change a setting that it reads between two rows";
+        } else if (state.facts.calls_user_functions) {
+            reason = "other statements may change, between two rows, what its functions are or read";
+        }
     }
     if (reason == nullptr) reason = know_key(state);
     if (reason != nullptr) {
@@ -231,10 +228,9 @@ void begin(CustomScanState* node, int eflags) {
         outerPlanState(node) = start_child(state, eflags);
     }
     if (!runs) return;
-    if (is_childless && is_hit && can_stay_open()) use_tables(executor_of(state));
     state.slot =
         ExecInitExtraTupleSlot(executor_of(state), ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
-    if (is_childless && (!is_hit || state.must_verify)) start_late(state, eflags);
+    if (is_childless && (!is_hit || state.must_verify || can_stay_open())) start_late(state, eflags);
 }
 
 #ifdef TIERCACHE_PAUSE_POINTS
@@ -332,10 +328,10 @@ void repeat(State& state) {
 
 // A hit whose first row is asked for.
 void look_again(State& state) {
-    if (state.stays_open ? still_answers(state) : settings_still_answer(state)) return;
+    if (state.stays_open ? still_answers(state) : is_alone(state.started)) return;
     if (child_of(state) == nullptr) start_after_all(state);
     leave_answer(state);
-    bypass(state, "settings or role are not those of the portal's start");
+    bypass(state, "other statements ran between the portal's start and its first row");
     pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
 }
 

@@ -85,9 +85,6 @@ struct State {
 // May other statements come between two rows of the portal that runs?
 [[nodiscard]] bool can_stay_open() noexcept;
 
-// What TRUNCATE, for one, finds in use. The executor closes them.
-void use_tables(EState* executor);
-
 // Sets the clock of the snapshot; else returns why the cache can't be used.
 [[nodiscard]] const char* know_clock(Snapshot snapshot, std::uint64_t& clock);
 

@@ -73,15 +73,6 @@ inline void init_range_table(EState* executor, PlannedStmt* plan) {
 #endif
 }
 
-// Opens the table until the executor ends.
-inline void use_table(EState* executor, Index number) {
-#if PG_VERSION_NUM >= 180000
-    (void)ExecGetRangeTableRelation(executor, number, true);
-#else
-    (void)ExecGetRangeTableRelation(executor, number);
-#endif
-}
-
 // Is it a table or a view? Since 16 a view is the subquery in its place; before, an entry beside that.
 inline bool names_relation(const RangeTblEntry* entry) {
     return entry->rtekind == RTE_RELATION || (entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid));

@@ -224,6 +224,56 @@ void add_changes_under_the_unnamed_portal(std::vector<Case>& cases) {
     }
 }
 
+// Functions are compiled, and labels read, when the first row is made; and only what the plan reads is in
+// use.
+void add_definitions_between_bind_and_execute(std::vector<Case>& cases) {
+    struct Change {
+        const char* query;
+        const char* change;
+    };
+    const Change changes[] = {
+        {"SELECT id, k::text FROM t WHERE id < 4 ORDER BY id",
+         "ALTER TYPE color RENAME VALUE 'green' TO 'blue'"},
+        {"SELECT id, doubled(id) FROM t WHERE id < 4 ORDER BY id",
+         "CREATE OR REPLACE FUNCTION doubled(id int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN "
+         "RETURN "
+         "''new '' || 2 * id; END'"},
+        {"SELECT id, doubled(id) FROM t WHERE id < 4 ORDER BY id", "DROP FUNCTION doubled"},
+        {"SELECT id, count_u(id) FROM t WHERE id < 4 ORDER BY id", "TRUNCATE u"},
+        {"SELECT id, count_u(id) FROM t WHERE id < 4 ORDER BY id", "DROP TABLE u"},
+        {"SELECT id, count_u(id) FROM t WHERE id < 4 ORDER BY id", "ALTER TABLE u RENAME TO w"},
+        {"SELECT id, count_u(id) FROM t WHERE id < 4 ORDER BY id", "CREATE TEMP TABLE u (id int)"},
+        {"SELECT t.id FROM t LEFT JOIN u ON u.id = t.id WHERE t.id < 4 ORDER BY 1", "TRUNCATE u"},
+        {"SELECT id FROM t WHERE false UNION ALL SELECT id FROM u WHERE id < 3", "TRUNCATE t"},
+        {"SELECT count(*) FROM moved", "ALTER TABLE moved DETACH PARTITION moved_1"},
+        {"SELECT count(*) FROM moved", "TRUNCATE moved_1"},
+        {"SELECT count(*) FROM moved", "DROP TABLE moved_1"},
+    };
+    for (const Change& c : changes) {
+        Conversation rounds{parse("s", c.query) + parse("change", c.change) + sync()};
+        for (int i = 0; i < 7; ++i) rounds.push_back(bind("", "s") + execute("") + sync());
+        rounds.push_back(parse("", c.query) + bind("", "") + execute("") + sync());
+        for (const Bytes& portal : {Bytes(), Bytes("p")}) {
+            for (const Bytes& opened : {bind(portal, "s"), parse("", c.query) + bind(portal, "")}) {
+                Bytes round = opened;
+                round.append(bind("z", "change")).append(execute("z")).append(execute(portal));
+                rounds.insert(rounds.end(), {simple("BEGIN"), round + sync(), simple("ROLLBACK")});
+            }
+        }
+        rounds.push_back(close('S', "s") + close('S', "change") + sync());
+        cases.push_back({std::string(c.change) + " between Bind and Execute of " + c.query, rounds});
+    }
+    for (const char* change : {changes[1].change, "TRUNCATE u", "CREATE TEMP TABLE u (id int)"}) {
+        cases.push_back(
+            {std::string(change) + " between two rows of a cursor",
+             {simple("BEGIN"),
+              simple("DECLARE c CURSOR FOR SELECT id, doubled(id), count_u(id) FROM t ORDER BY name"),
+              simple("FETCH ALL FROM c"), simple("COMMIT"), simple("BEGIN"),
+              simple("DECLARE c CURSOR FOR SELECT id, doubled(id), count_u(id) FROM t ORDER BY name"),
+              simple("FETCH 2 FROM c"), simple(change), simple("FETCH 2 FROM c"), simple("ROLLBACK")}});
+    }
+}
+
 // Those whose plan shows the scan of a table, and those whose plan hides it.
 void add_cursors(std::vector<Case>& cases) {
     for (const std::string& sql :
@@ -382,6 +432,7 @@ int main(int argc, char** argv) {
         add_settings_between_bind_and_execute(cases);
         add_function_call_between_bind_and_execute(cases);
         add_changes_under_the_unnamed_portal(cases);
+        add_definitions_between_bind_and_execute(cases);
         add_cursors(cases);
         add_pipelines(cases);
         add_parameters(cases);
