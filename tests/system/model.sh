@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 tc_workdir
 models=$PWD/tests/model
 source=$models/blocks.pml
+optimize=-O0 # optimizing takes longer than what it saves, except in the worlds that take minutes
 
 # verify NAME -D...: explores all of it; its exit status is 0 when nothing is wrong, 1 when something is, 2 otherwise.
 verify() {
@@ -15,7 +16,7 @@ verify() {
     mkdir -p "$dir"
     cd "$dir"
     spin -a "$@" "$source" >spin.log 2>&1
-    gcc -O2 -DSAFETY -DCOLLAPSE -DMEMLIM=6000 -DVECTORSZ=2048 -o pan pan.c 2>gcc.log
+    gcc "$optimize" -DSAFETY -DCOLLAPSE -DMEMLIM=6000 -DVECTORSZ=2048 -o pan pan.c 2>gcc.log
     ./pan -m100000 >pan.log 2>&1 || true
     if grep -q 'errors: 1' pan.log; then return 1; fi
     if ! grep -q 'errors: 0' pan.log || grep -qE 'reached -DMEMLIM|max search depth too small|Search not completed' pan.log; then
@@ -43,9 +44,11 @@ tc_check 'a view holds its block' right view "${view[@]}"
 tc_check 'two writers and two streams: what a dead one held is recovered' right streams "${streams[@]}"
 tc_check 'a process slot is inherited by another process' right heirs "${heirs[@]}"
 if [[ -n ${MODEL_LONG:-} ]]; then
+    optimize=-O2
     tc_check 'two deaths' right deaths "${streams[@]}" -DDEATHS=2
     tc_check 'a view, and a death' right view_death "${view[@]}" -DDEATHS=1
     tc_check 'two writers that recycle, one death' right long "${small[@]}" -DPUTS=2 -DPUTS2=1 -DDEATHS=1 -DREADS=0 -DROUNDS=3
+    optimize=-O0
 fi
 caught() { tc_check "broken, and found: ${1,,}" wrong "$1" "-DMUTANT_$1" "${@:2}"; }
 caught READER_LOOKS_ONCE "${reader[@]}"
@@ -66,10 +69,12 @@ tc_check 'a put that replaces' right index_replace "${absent[@]}" -DPUTS=2
 tc_check 'a reader never gets an older value' right index_read -DDEATHS -DPUTS=2 -DREADS=3
 tc_check 'a key that is copied forward is not absent' right index_move -DDEATHS -DMOVER -DPUTS=2
 if [[ -n ${MODEL_LONG:-} ]]; then
+    optimize=-O2
     tc_check 'a reader, and another key that comes and goes' right index_read_long "${absent[@]}" -DREADS=3
     tc_check 'one visible slot of three' right index_three "${absent[@]}" -DSLOTS=3
     # The reader's own judgement, without that of the slots.
     tc_check 'broken, and found by the reader: visible_at_once' wrong reader_alone -DMUTANT_VISIBLE_AT_ONCE "${absent[@]}" -DERASER -DREADER_ALONE -DREADS=3
+    optimize=-O0
 fi
 caught VISIBLE_AT_ONCE "${absent[@]}" -DERASER
 caught NO_SEARCH "${absent[@]}" -DERASER
