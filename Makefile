@@ -60,7 +60,7 @@ BENCH_L1 := $(if $(BENCH_L1_SRC),$(B)/bench/bench_l1)
 DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
-.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions check-arm64 demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint format \
+.PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions check-arm64 demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint lint-product format \
         format-check shell-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
@@ -90,6 +90,7 @@ help:
 	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
 	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv'
 	@echo 'make lint         clang-format, clang-tidy (ANALYZER_MODE=deep: half an hour more) and shellcheck;  make format  rewrites'
+	@echo 'make lint-product  the same without clang-tidy for tests, bench and demo (part of check)'
 	@echo 'make clean        remove build/'
 	@echo
 	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'
@@ -245,7 +246,9 @@ check-versions:
 # ---- style ----
 STYLED := $(sort $(foreach d,shm_cache client tools agent pg_extension tests bench demo, \
             $(wildcard $(foreach e,cpp hpp h,$(d)/*.$(e) $(d)/*/*.$(e) $(d)/*/*/*.$(e)))))
-TIDIED := $(patsubst %.cpp,build/lint/%.ok,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
+tidied = $(patsubst %.cpp,build/lint/%.ok,$(1))
+PRODUCT_TIDIED := $(call tidied,$(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(PGEXT_SRC))
+TIDIED := $(call tidied,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
 format-check:
 	@$(if $(STYLED),clang-format --dry-run -Werror $(STYLED),true)
 shell-check:
@@ -253,6 +256,8 @@ shell-check:
 format:
 	@$(if $(STYLED),clang-format -i $(STYLED),true)
 lint: format-check shell-check $(TIDIED)
+# What check has time for: clang-tidy only for what is installed.
+lint-product: format-check shell-check $(PRODUCT_TIDIED)
 
 # `shallow` looks into calls of small functions only: a tenth of the time. ANALYZER_MODE=deep follows all.
 ANALYZER_MODE ?= shallow

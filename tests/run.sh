@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make check`: builds, then runs every stage that exists, one line each as it ends; logs in build/check-logs/.
-# Stages run side by side, CHECK_JOBS at a time; lint fills what processor time they leave.
+# Stages run side by side, CHECK_JOBS at a time; lint fills what processor time they leave. It is `make lint-product`: the
+# tests' own sources get clang-tidy by `make lint` only.
 #
 #   tests/run.sh [STAGE...]     only these stages: lint, unit, the name of a fuzz target or of a tests/system/*.sh, demo
 #   CHECK_JOBS=2                stages at a time; 1 for one after the other
@@ -150,7 +151,7 @@ if [[ -n $sanitize ]]; then
 fi
 
 if is_wanted lint; then
-    stage lint nice make --no-print-directory -k -j"$(nproc)" lint
+    stage lint nice make --no-print-directory -k -j"$(nproc)" lint-product
     if ((jobs > 1)); then beside=1; fi
 fi
 

@@ -11,8 +11,8 @@ cp tests/run.sh "$project/tests/"
 cp tests/lib/cluster.sh "$project/tests/lib/"
 
 # shellcheck disable=SC2016 # the variables are make's
-printf '%s\n' '.PHONY: tests fuzz demo-program lint' 'tests fuzz demo-program:' '	@[ -z "$$BREAK_BUILD" ]' \
-    'lint:' '	@[ -z "$$BREAK_LINT" ]' >"$project/Makefile"
+printf '%s\n' '.PHONY: tests fuzz demo-program lint-product' 'tests fuzz demo-program:' '	@[ -z "$$BREAK_BUILD" ]' \
+    'lint-product:' '	@[ -z "$$BREAK_LINT" ]' >"$project/Makefile"
 
 # script NAME: a stage, told on standard input
 script() {
