@@ -19,7 +19,9 @@ $(error SANITIZE=$(SANITIZE) is not known: use address, thread, undefined or add
 endif
 comma := ,
 
-# Instrumented code takes half as long to compile like this; -g1 is enough for the lines of a report.
+# Instrumented code takes half as long to compile like this; -g1 is enough for the lines of a report. Tests take longer
+# to optimize fully than to run; the library that they link is optimized all the same.
+TEST_CXXFLAGS := $(or $(CXXFLAGS),-O1 -g1)
 CXXFLAGS ?= $(if $(SANITIZE),-O1 -g1,-O2 -g)
 SANFLAGS := $(if $(SANITIZE),-fsanitize=$(subst -,$(comma),$(SANITIZE)) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 PG_INCLUDE := /usr/include/postgresql
@@ -28,6 +30,10 @@ PG_INCLUDE := /usr/include/postgresql
 CODE_FLAGS = -fno-tree-slp-vectorize
 # What is measured beside us is compiled as anybody would.
 $(B)/bench/%.o: private CODE_FLAGS =
+# Programs that torture for a fixed time do more of it when they are optimized.
+TORTURES := stress segment_soak segment_sweep segment_step segment_resize
+$(B)/tests/unit/%.o $(B)/tests/system/%.o: private CXXFLAGS = $(TEST_CXXFLAGS)
+$(TORTURES:%=$(B)/tests/system/%.o): private CXXFLAGS := $(CXXFLAGS)
 BASE_FLAGS = -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread $(CODE_FLAGS) -I. -Iclient/include -isystem $(PG_INCLUDE)
 COMPILE = $(CXX) $(BASE_FLAGS) $(CXXFLAGS) $(SANFLAGS) $(CPPFLAGS)
 LINK = $(CXX) -pthread $(CXXFLAGS) $(SANFLAGS) $(LDFLAGS)
@@ -115,7 +121,7 @@ $(PREREQUISITES): deploy/prerequisites.hpp
 FLAGS_FILE := $(B)/.flags
 $(FLAGS_FILE): FORCE
 	@mkdir -p $(@D)
-	@echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' > $@
+	@echo '$(COMPILE) $(TEST_CXXFLAGS)' | cmp -s - $@ || echo '$(COMPILE) $(TEST_CXXFLAGS)' > $@
 .PHONY: FORCE
 
 $(B)/%.o: %.cpp $(FLAGS_FILE) | $(PREREQUISITES)
@@ -155,17 +161,20 @@ extension-pause: $(SHM_LIB) | $(PREREQUISITES)
 # ---- tests, benchmarks, demo ----
 tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 
+# The library goes first: of an inline function that tests use too, its own, optimized copy is taken.
+whole = -Wl,--whole-archive $(filter %.a,$(1)) -Wl,--no-whole-archive $(filter %.o,$(1))
+
 $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lgtest_main -lgtest $(CLIENT_LIBS)
+	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(CLIENT_LIBS)
 # What tests/system/sanitizers.sh builds with each sanitizer: the segment, and no more of the client than it needs.
 SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp,$(wildcard $(foreach t,segment lease local_authority shared_cache \
                       eviction reclaim stream view sampler statistics,tests/unit/$(t)*_test.cpp)))
 $(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lgtest_main -lgtest $(SHM_LIBS)
+	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(SHM_LIBS)
 $(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
-	$(LINK) -o $@ $^ $(CLIENT_LIBS)
+	$(LINK) -o $@ $(call whole,$^) $(CLIENT_LIBS)
 
 demo-program: build $(DEMO)
 
