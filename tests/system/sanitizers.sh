@@ -8,12 +8,15 @@ tc_workdir
 sanitized() {
     make --no-print-directory -j"$(nproc)" SANITIZE="$1" "build/$1/tests/segment_tests" >"$TC_WORK/$1.build" 2>&1 ||
         { tail -n 20 "$TC_WORK/$1.build" && return 1; }
-    # One thread and a great deal of work: nothing for TSan, and for ASan with one policy of six.
+    # One thread of each process and a great deal of work: nothing for TSan, and for ASan with one policy of six.
     local filter='*-EachPolicy/PutWorkTest.*/1:EachPolicy/PutWorkTest.*/2:EachPolicy/PutWorkTest.*/3:EachPolicy/PutWorkTest.*/4:EachPolicy/PutWorkTest.*/5'
     if [[ $1 == thread ]]; then
         filter='-*PutWorkTest*:*TidyingTest*:AdaptiveEviction.*:SegmentCapacity.*:HugePages*:Entry.*:SamplerTest.Curve*'
         filter+=':View.*:HeldViewTest.*'
         filter+=':Parts.APut*:Parts.SixtyFour*:PartsTest.WithoutItsHead*:PartsTest.WhatIsUsed*:ResizeTest.CopiesOf*'
+        filter+=':Parts.AWriterKilled*:PartsTest.EveryLength*:PartsTest.AQuarter*:PartsTest.AnEvictedPart*'
+        filter+=':ResizeTest.ManyLarge*:ResizeTest.NothingOfTheOld*:HostileTest.The*:HostileTest.AllOfIt'
+        filter+=':EvictionTest.WhenEverything*:EvictionTest.MainForgets*:SamplerTest.AnyBytes*:SamplerTest.Chooses*'
     fi
     "build/$1/tests/segment_tests" --gtest_brief=1 --gtest_filter="$filter" >"$TC_WORK/$1.log" 2>&1 || { tail -n 60 "$TC_WORK/$1.log" && return 1; }
     sed -nE 's/^\[==========\] (.*)/# \1/p' "$TC_WORK/$1.log"
