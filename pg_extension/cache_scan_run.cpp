@@ -215,7 +215,6 @@ void begin(CustomScanState* node, int eflags) {
     state.stays_open = runs && !is_childless && can_stay_open();
     if (state.facts.settings != NIL) state.settings = settings_now(state.facts);
     state.erasures = recent::erasures_now();
-    state.started = started_now();
     if (is_childless && runs) {
         look_up_answer(state, eflags);
     } else {
@@ -231,6 +230,8 @@ void begin(CustomScanState* node, int eflags) {
     state.slot =
         ExecInitExtraTupleSlot(executor_of(state), ExecGetResultType(&node->ss.ps), &TTSOpsMinimalTuple);
     if (is_childless && (!is_hit || state.must_verify || can_stay_open())) start_late(state, eflags);
+    // Last: a plan that is started above counts for its functions.
+    state.started = started_now();
 }
 
 #ifdef TIERCACHE_PAUSE_POINTS

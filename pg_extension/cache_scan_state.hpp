@@ -116,8 +116,9 @@ TupleTableSlot* next_of_hit(State& state);
 // Plans the query of a node without a plan below it, and starts it: to compare a hit, or for what was not
 // found.
 void start_late(State& state, int eflags);
-// The same for a hit that no longer answers when its first row is asked for: with the rights, and where that
-// is possible the snapshot, of its start.
+// The same for a hit whose portal is open, when another statement comes that may ask which tables are in use,
+// or has come before its first row was asked for: with the rights, and where that is possible the snapshot, of
+// its start.
 void start_after_all(State& state);
 void end_late(State& state);
 // The root of the plan that makes the rows.

@@ -149,6 +149,14 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     return plan;
 }
 
+[[nodiscard]] bool any_of(const List* plans, bool (*is)(const Plan*)) {
+    ListCell* cell = nullptr;
+    foreach (cell, plans) {
+        if (is(static_cast<const Plan*>(lfirst(cell)))) return true;
+    }
+    return false;
+}
+
 [[nodiscard]] bool prunes_at_start(const PartitionPruneInfo* info) noexcept {
     if (info == nullptr) return false;
     ListCell* hierarchy = nullptr;
@@ -172,44 +180,28 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     return false;
 }
 #else
-[[nodiscard]] bool prunes_at_start(const Plan* plan);
-
-[[nodiscard]] bool any_prunes_at_start(const List* plans) {
-    ListCell* cell = nullptr;
-    foreach (cell, plans) {
-        if (prunes_at_start(static_cast<const Plan*>(lfirst(cell)))) return true;
-    }
-    return false;
-}
-
 [[nodiscard]] bool prunes_at_start(const Plan* plan) {
     if (plan == nullptr) return false;
     check_stack_depth();
     bool found = prunes_at_start(plan->lefttree) || prunes_at_start(plan->righttree);
     if (IsA(plan, Append)) {
         const auto* append = reinterpret_cast<const Append*>(plan);
-        found = found || prunes_at_start(append->part_prune_info) || any_prunes_at_start(append->appendplans);
+        found =
+            found || prunes_at_start(append->part_prune_info) || any_of(append->appendplans, prunes_at_start);
     } else if (IsA(plan, MergeAppend)) {
         const auto* append = reinterpret_cast<const MergeAppend*>(plan);
-        found = found || prunes_at_start(append->part_prune_info) || any_prunes_at_start(append->mergeplans);
+        found =
+            found || prunes_at_start(append->part_prune_info) || any_of(append->mergeplans, prunes_at_start);
     } else if (IsA(plan, SubqueryScan)) {
         found = found || prunes_at_start(reinterpret_cast<const SubqueryScan*>(plan)->subplan);
     }
     return found;
 }
 
-[[nodiscard]] bool prunes_unwatched(const PlannedStmt* plan) { return any_prunes_at_start(plan->subplans); }
-#endif
-
-[[nodiscard]] bool shows_a_scan(const Plan* plan);
-
-[[nodiscard]] bool any_shows_a_scan(const List* plans) {
-    ListCell* cell = nullptr;
-    foreach (cell, plans) {
-        if (shows_a_scan(static_cast<const Plan*>(lfirst(cell)))) return true;
-    }
-    return false;
+[[nodiscard]] bool prunes_unwatched(const PlannedStmt* plan) {
+    return any_of(plan->subplans, prunes_at_start);
 }
+#endif
 
 // Of a cursor's plan: does WHERE CURRENT OF find the scan of a table in it? It looks where search_plan_tree()
 // does (PostgreSQL's execCurrent.c): not below joins, sorts, aggregates.
@@ -231,9 +223,9 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
         case T_Limit:
             return shows_a_scan(plan->lefttree);
         case T_Append:
-            return any_shows_a_scan(reinterpret_cast<const Append*>(plan)->appendplans);
+            return any_of(reinterpret_cast<const Append*>(plan)->appendplans, shows_a_scan);
         case T_MergeAppend:
-            return any_shows_a_scan(reinterpret_cast<const MergeAppend*>(plan)->mergeplans);
+            return any_of(reinterpret_cast<const MergeAppend*>(plan)->mergeplans, shows_a_scan);
         case T_SubqueryScan:
             return shows_a_scan(reinterpret_cast<const SubqueryScan*>(plan)->subplan);
         default:

@@ -35,7 +35,7 @@ struct SegmentOptions {
     std::size_t size_bytes = std::size_t{64} << 20;  // of the whole segment; at least 64 KiB
     // A power of two from 1 KiB to 2 MiB; longer values lie in parts. 0: by the size, 256 KiB to 2 MiB.
     std::size_t block_bytes = 0;
-    // Of an item as it is stored: key, value and some 24 bytes. It sizes the index, 15 bytes an item: with
+    // Of an item as it is stored: key, value and 32 bytes. It sizes the index, 15 bytes an item: with
     // shorter items than this the index is full before the memory is, and what is used least goes (`items`
     // beside `index_slots` in stats() tells; resize() makes an index that suits). 32 at least.
     std::size_t item_bytes_mean = 256;

@@ -3,6 +3,7 @@
 
 #include "shm_cache/block.hpp"
 #include "shm_cache/index.hpp"
+#include "shm_cache/item.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/lease.hpp"
 #include "shm_cache/local_authority.hpp"
@@ -200,6 +201,18 @@ template <class Read>
         at = follow(*at, Urgency::now_and_then);
         if (at == nullptr) return StatusCode::not_found;
     }
+}
+
+// Calls visit(header) for each item that the index names, parts among them. What the header says may have
+// changed meanwhile, but lies within the block.
+template <class Visit>
+void for_each_item(const Geometry& geometry, const BlockTable& blocks, const Index& index, Visit visit) {
+    index.for_each([&](const Slot& slot) {
+        if (!header_fits_block(geometry, slot.offset)) return true;
+        const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
+        if (fits_block(geometry, slot.offset, header.bytes())) visit(header);
+        return true;
+    });
 }
 
 SegmentStats read_segment_stats(const Geometry& geometry, const BlockTable& blocks, const Index& index,

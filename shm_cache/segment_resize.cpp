@@ -390,13 +390,9 @@ std::size_t item_bytes_for_successor(const Geometry& geometry, const BlockTable&
                                      std::size_t expected) noexcept {
     std::uint64_t items = 0;
     std::uint64_t bytes = 0;
-    index.for_each([&](const Slot& slot) {
-        if (!header_fits_block(geometry, slot.offset)) return true;
-        const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
-        if (!fits_block(geometry, slot.offset, header.bytes())) return true;
+    for_each_item(geometry, blocks, index, [&](const ItemHeader& header) {
         ++items;
         bytes += header.units() * unit_bytes;
-        return true;
     });
     if (items * 10 < geometry.bucket_count * slots_per_bucket * 7) return expected;
     return std::clamp<std::size_t>(bytes / items, item_bytes_min, expected);

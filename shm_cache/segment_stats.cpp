@@ -79,13 +79,9 @@ std::uint64_t read_blocks(const BlockTable& blocks, SegmentStats& s) noexcept {
 
 void read_items(const Index& index, const BlockTable& blocks, const Geometry& geometry,
                 SegmentStats& s) noexcept {
-    index.for_each([&](const Slot& slot) {
-        if (!header_fits_block(geometry, slot.offset)) return true;
-        const ItemHeader header = load_item_header(blocks.item(slot.block, slot.offset));
-        if (!fits_block(geometry, slot.offset, header.bytes())) return true;
+    for_each_item(geometry, blocks, index, [&s](const ItemHeader& header) {
         s.items += (header.flags & item_part) == 0 ? 1 : 0;
         s.item_bytes += header.units() * unit_bytes;
-        return true;
     });
 }
 
