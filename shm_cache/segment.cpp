@@ -49,10 +49,10 @@ LocalAuthority& Segment::local_authority() noexcept { return current().authority
 
 void Segment::note(Note note) noexcept {
     // In the order of Note.
-    static constexpr Counter counters[] = {Counter::stale_hits,       Counter::misses_expired,
-                                           Counter::misses_changed,   Counter::misses_being_written,
-                                           Counter::misses_outdated,  Counter::misses_unvouched,
-                                           Counter::misses_malformed, Counter::misses_not_asked};
+    static constexpr Counter counters[] = {
+        Counter::stale_hits,           Counter::misses_expired,   Counter::misses_changed,
+        Counter::misses_being_written, Counter::misses_outdated,  Counter::misses_unvouched,
+        Counter::misses_malformed,     Counter::misses_not_asked, Counter::misses_too_small};
     latest().processes.count(counters[static_cast<std::size_t>(note)]);
 }
 

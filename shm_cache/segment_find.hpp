@@ -70,6 +70,10 @@ template <class Take>
             if (result == ReadResult::whole && !note_hit(hash, word, seen)) [[unlikely]]
                 return ReadResult::closed;
             if (result != ReadResult::other) return result;
+            // Not the key's, or no longer: who saw the item's old place recycled sees where it was moved.
+            // Relaxed: the acquire of the block's state comes before.
+            if (word.load(std::memory_order_relaxed) != seen) [[unlikely]]
+                return ReadResult::torn;
         }
     }
     return ReadResult::other;

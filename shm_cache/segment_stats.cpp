@@ -20,11 +20,13 @@ void read_counters(const Statistics& statistics, SegmentStats& s) noexcept {
     s.misses_outdated = sum(Counter::misses_outdated);
     s.misses_unvouched = sum(Counter::misses_unvouched);
     s.misses_torn = sum(Counter::misses_torn);
-    s.misses_no_room = sum(Counter::misses_no_room);
+    const std::uint64_t too_small = sum(Counter::misses_too_small);
+    s.misses_no_room = sum(Counter::misses_no_room) + too_small;
     s.misses_malformed = sum(Counter::misses_malformed);
     // get() counted these as hits, and its callers thought otherwise.
     const std::uint64_t found_not_served = s.misses_expired + s.misses_changed + s.misses_being_written +
-                                           s.misses_outdated + s.misses_unvouched + s.misses_malformed;
+                                           s.misses_outdated + s.misses_unvouched + s.misses_malformed +
+                                           too_small;
     const std::uint64_t found = sum(Counter::hits);
     s.hits = found > found_not_served ? found - found_not_served : 0;
     s.misses_unvouched += sum(Counter::misses_not_asked);

@@ -22,6 +22,7 @@ enum class Note : std::uint8_t {
     unvouched,      // the clock's lease has run out, or there is no clock
     malformed,      // not what a put() of that key left
     not_asked,      // there was no get(): nobody could have judged what it returns
+    too_small,      // the caller's buffer is smaller than the value
 };
 
 struct SegmentStats {

@@ -208,17 +208,29 @@ template <class Reserve>
     return at.find_plain(hash, key, TakePlain<Reserve>{now, reserve, plain});
 }
 
-SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
-                                    std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
+template <class Reserve>
+SharedCache::Look SharedCache::find_in(const KeyHash& hash, Key key, const Reserve& reserve,
+                                       std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
     const LocalAuthority* authority = nullptr;
     const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
         authority = &at.authority;
-        return at.find_value(hash, key, tags, room_in(value), read);
+        return at.find_value(hash, key, tags, reserve, read);
     });
     if (code != StatusCode::ok) return {};
-    const Look look = judge_and_count(*authority, read, std::span(tags).first(read.tag_count), expired_for);
-    if (read.compressed() && look.judgement != Judgement::absent && !decompress(read, value)) return {};
+    return judge_and_count(*authority, read, std::span(tags).first(read.tag_count), expired_for);
+}
+
+bool SharedCache::decompress_found(const ValueRead& read, std::string& value) noexcept {
+    if (decompress(read, value)) return true;
+    segment_.note(Note::malformed);
+    return false;
+}
+
+SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
+                                    std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
+    const Look look = find_in(hash, key, room_in(value), expired_for, read);
+    if (read.compressed() && look.judgement != Judgement::absent && !decompress_found(read, value)) return {};
     return look;
 }
 
@@ -273,31 +285,23 @@ Hit SharedCache::get_any(KeyHash hash, Key key, std::string& value) noexcept {
 }
 
 Hit SharedCache::get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept {
-    TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
+    std::string aside;  // for what is compressed or too large, and for nothing, which needs no buffer
+    const auto reserve = [&](std::size_t bytes) noexcept {
+        return bytes != 0 && bytes <= buffer.size() ? buffer.data() : room_in(aside)(bytes);
+    };
     ValueRead read;
-    const LocalAuthority* authority = nullptr;
-    const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
-        authority = &at.authority;
-        return at.find_value(hash, key, tags, room_in(buffer), read);
-    });
-    if (code == StatusCode::no_space || (code == StatusCode::ok && read.compressed())) {
-        return get_by_string(hash, key, buffer);
-    }
-    if (code != StatusCode::ok) return {};
-    return judge_and_count(*authority, read, std::span(tags).first(read.tag_count),
-                           std::chrono::milliseconds(0))
-        .hit;
-}
-
-// What is compressed, or too large for the buffer.
-Hit SharedCache::get_by_string(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept {
-    std::string value;
-    Hit hit = get_any(hash, key, value);
+    Hit hit = find_in(hash, key, reserve, std::chrono::milliseconds(0), read).hit;
     if (!hit) return hit;
-    if (value.size() > buffer.size()) {
+    if (read.compressed()) {
+        if (!decompress_found(read, aside)) return {};
+    } else if (read.stored.size() <= buffer.size()) {
+        return hit;
+    }
+    if (aside.size() > buffer.size()) {
+        segment_.note(Note::too_small);
         hit.found = Found::too_small;
     } else {
-        std::ranges::copy(bytes_of(value), buffer.begin());
+        std::ranges::copy(bytes_of(aside), buffer.begin());
     }
     return hit;
 }

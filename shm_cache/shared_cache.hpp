@@ -299,7 +299,10 @@ class SharedCache {
     Hit get_timed(Key key, Value& value) noexcept;
     Hit get_any(KeyHash hash, Key key, std::string& value) noexcept;
     Hit get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
-    [[nodiscard]] Hit get_by_string(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
+    template <class Reserve>
+    Look find_in(const KeyHash& hash, Key key, const Reserve& reserve, std::chrono::milliseconds expired_for,
+                 ValueRead& read) noexcept;
+    [[nodiscard]] bool decompress_found(const ValueRead& read, std::string& value) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;

@@ -52,8 +52,9 @@ enum class Counter : std::uint8_t {
     reclaimed_blocks,
     examined_items,
     moved_items,
+    misses_too_small,  // found, but the caller's buffer was smaller
 };
-inline constexpr std::size_t counter_count = static_cast<std::size_t>(Counter::moved_items) + 1;
+inline constexpr std::size_t counter_count = static_cast<std::size_t>(Counter::misses_too_small) + 1;
 
 [[nodiscard]] constexpr Counter evicted_items(DataClass data_class) noexcept {
     return static_cast<Counter>(static_cast<std::uint8_t>(Counter::evicted_items_hot) +

@@ -267,10 +267,10 @@ void add_definitions_between_bind_and_execute(std::vector<Case>& cases) {
     const Bytes declare =
         simple("DECLARE c CURSOR FOR SELECT id, doubled(id), count_u(id) FROM t ORDER BY name LIMIT 9");
     for (const char* change : {changes[1].change, "TRUNCATE u", "CREATE TEMP TABLE u (id int)"}) {
-        cases.push_back(
-            {std::string(change) + " between two rows of a cursor",
-             {simple("BEGIN"), declare, simple("FETCH ALL FROM c"), simple("COMMIT"), simple("BEGIN"), declare,
-              simple("FETCH 2 FROM c"), simple(change), simple("FETCH 2 FROM c"), simple("ROLLBACK")}});
+        cases.push_back({std::string(change) + " between two rows of a cursor",
+                         {simple("BEGIN"), declare, simple("FETCH ALL FROM c"), simple("COMMIT"),
+                          simple("BEGIN"), declare, simple("FETCH 2 FROM c"), simple(change),
+                          simple("FETCH 2 FROM c"), simple("ROLLBACK")}});
     }
 }
 

@@ -60,6 +60,44 @@ TEST_F(SharedCacheTest, WhatWasPutIsGotInEveryForm) {
     EXPECT_EQ(cache_.get("key"), std::nullopt);
 }
 
+// However often it takes a look to get there.
+TEST_F(SharedCacheTest, EachGetIsCountedOnce) {
+    const std::string text(5000, 'x');
+    ASSERT_TRUE(cache_.put("plain", text).ok());
+    ASSERT_TRUE(cache_.put("compressed", text, {.compress = true}).ok());
+    ASSERT_TRUE(cache_.put("tagged", text, {.tags = {"t"}}).ok());
+    ASSERT_TRUE(cache_.put("empty", "").ok());
+    ASSERT_TRUE(cache_.put("empty and tagged", "", {.tags = {"t"}}).ok());
+    std::string value;
+    std::vector<std::byte> buffer(text.size());
+    std::uint64_t hits = 0;
+    std::uint64_t too_small = 0;
+    const auto as_counted = [&] {
+        const SegmentStats stats = cache_.stats();
+        return stats.hits == hits && stats.misses == too_small && stats.misses_no_room == too_small;
+    };
+    for (const char* key : {"plain", "compressed", "tagged"}) {
+        ASSERT_EQ(cache_.get(key, value).found, Found::fresh) << key;
+        ASSERT_EQ(cache_.get(key, buffer).found, Found::fresh) << key;
+        EXPECT_TRUE(std::ranges::equal(buffer, std::as_bytes(std::span(text)))) << key;
+        hits += 2;
+        for (const std::size_t room : {std::size_t{0}, std::size_t{1}, text.size() - 1}) {
+            const Hit hit = cache_.get(key, std::span(buffer).first(room));
+            EXPECT_EQ(hit.found, Found::too_small) << key;
+            EXPECT_EQ(hit.size, text.size()) << key;
+            ++too_small;
+            EXPECT_TRUE(as_counted()) << key << ' ' << room;
+        }
+    }
+    for (const char* key : {"empty", "empty and tagged"}) {
+        for (const std::span<std::byte> room : {std::span<std::byte>(), std::span(buffer)}) {
+            EXPECT_EQ(cache_.get(key, room).found, Found::fresh) << key;
+            ++hits;
+            EXPECT_TRUE(as_counted()) << key;
+        }
+    }
+}
+
 TEST_F(SharedCacheTest, AHitIntoAStringThatIsLargeEnoughDoesNotAllocate) {
     ASSERT_TRUE(cache_.put("key", std::string(500, 'x')).ok());
     std::string value;
@@ -159,7 +197,7 @@ TEST_F(SharedCacheTest, PlainValuesOfEveryLengthUnderKeysOfEveryLength) {
                 std::vector<char> buffer(size + 1, 'x');
                 const auto room = std::as_writable_bytes(std::span(buffer)).first(size);
                 const Hit hit = cache_.get(key, room);
-                ASSERT_EQ(hit.found, size > 0 ? Found::fresh : hit.found);
+                ASSERT_EQ(hit.found, Found::fresh);
                 ASSERT_TRUE(std::equal(value.begin(), value.end(), buffer.begin()));
                 ASSERT_EQ(buffer[size], 'x');
             }
