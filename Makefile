@@ -245,7 +245,7 @@ check-core:
 # The traces are not the project's: without them the patterns are generated.
 TRACES ?= $(wildcard ../shared/traces)
 bench-eviction: $(B)/bench/eviction_bench
-	@$< $(TRACES)
+	@$< $(TRACES) $(OVERESTIMATE)
 check-fresh:
 	@tests/debootstrap.sh
 check-arm64:

@@ -1,12 +1,15 @@
 // Miss ratios of the segment's eviction on traces of real accesses, beside LRU and the best of nine policies.
 //
-//   eviction_bench [folder]
+//   eviction_bench [folder [overestimate]]
 //
 // The folder has traces, xz-compressed, one key a line, and peers.tsv: the miss ratios of known policies on
 // them by the number of entries that the cache holds. Each is replayed through a segment whose blocks have
 // room for just that many items, all of one size; what the index and the headers take comes on top. Free and
 // half-filled blocks are not made up for. A put() follows each miss. Sizes from 500 entries up count; below,
 // a cache of blocks has too few of them.
+//
+// The index is made for as many items as there are, or for `overestimate` times as many, as in a segment that
+// was made with defaults.
 //
 // Without a folder: generated mixes of Zipf, scans, loops and a drifting working set, beside an LRU cache of
 // the same number of entries.
@@ -95,7 +98,7 @@ void print_row(const std::string& trace, std::size_t entries, double ours, doubl
     std::printf("%-10s %8zu   %.4f   %.4f %+6.2f", trace.c_str(), entries, ours, lru, 100 * (ours - lru));
 }
 
-void run_traces(const std::string& folder) {
+void run_traces(const std::string& folder, std::size_t overestimate) {
     std::printf("%-10s %8s   %6s   %6s %6s   %6s %6s\n", "trace", "entries", "ours", "LRU", "diff", "best",
                 "diff");
     double distance = 0;
@@ -106,7 +109,7 @@ void run_traces(const std::string& folder) {
     for (const Row& row : rows) {
         if (row.trace != name) trace = read_trace(folder + "/" + row.trace + ".txt.xz");
         name = row.trace;
-        const double ours = segment_miss_ratio(trace, row.entries);
+        const double ours = segment_miss_ratio(trace, row.entries, overestimate);
         print_row(row.trace, row.entries, ours, row.lru);
         std::printf("   %.4f %+6.2f\n", row.best, 100 * (ours - row.best));
         std::fflush(stdout);
@@ -137,7 +140,9 @@ void run_generated() {
 int main(int argc, char** argv) {
     try {
         if (argc > 1) {
-            run_traces(argv[1]);
+            const std::size_t overestimate = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+            if (overestimate == 0) throw std::runtime_error("overestimate is a number from 1 up");
+            run_traces(argv[1], overestimate);
         } else {
             run_generated();
         }

@@ -1,5 +1,8 @@
 #include "shm_cache/index.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 namespace tiercache {
 
 namespace {
@@ -261,14 +264,26 @@ bool Index::evict_item(const ItemSlot& item) noexcept {
 
 // ---- ghosts: hints, so relaxed -------------------------------------------------------------------
 
-void Index::remember(std::uint64_t place_hash, std::uint32_t tag) noexcept {
-    Word& ghosts = candidates(place_hash).ghosts();
+Word& Index::ghosts(std::uint64_t place_hash, std::uint64_t sharing) const noexcept {
+    const std::uint64_t shared = (std::uint64_t{1} << (sharing % 64)) - 1;
+    return buckets_[first_bucket(place_hash) & ~shared].ghosts;
+}
+
+std::uint64_t Index::ghost_sharing_for(double values) const noexcept {
+    constexpr double ghosts_a_bucket = 4;
+    const double ghosts_a_value = ghosts_a_bucket * static_cast<double>(bucket_count_) / values;
+    if (!(ghosts_a_value > 1)) return 0;
+    return static_cast<std::uint64_t>(std::lround(std::log2(std::min(ghosts_a_value, 0x1p40))));
+}
+
+void Index::remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t sharing) noexcept {
+    Word& ghosts = this->ghosts(place_hash, sharing);
     std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
     ghosts.compare_exchange_strong(seen, seen << 16 | tag, std::memory_order_relaxed);
 }
 
-bool Index::recall(const KeyHash& hash) noexcept {
-    Word& ghosts = candidates(place_hash(hash)).ghosts();
+bool Index::recall(const KeyHash& hash, std::uint64_t sharing) noexcept {
+    Word& ghosts = this->ghosts(place_hash(hash), sharing);
     std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
     for (unsigned shift = 0; shift < 64; shift += 16) {
         if (static_cast<std::uint16_t>(seen >> shift) != slot_tag(hash)) continue;

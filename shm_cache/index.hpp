@@ -37,7 +37,9 @@
 //    survive, the item's own header still has the full generation.
 //
 // The eighth word of a bucket has four ghosts: the tags of the last items that were evicted from the small
-// queue, of keys whose first bucket it is. It changes by CAS, and losing one costs a ghost.
+// queue, of keys whose first bucket it is. It changes by CAS, and losing one costs a ghost. Where the buckets
+// are far more than such few items need, some share one's ghosts: more ghosts than values remember what was
+// evicted too long ago, and the policies were chosen with one for each (miniature_cache.hpp).
 #pragma once
 
 #include <array>
@@ -168,7 +170,6 @@ class Index {
             return i < slots_per_bucket ? first_->slots[i] : second_->slots[i - slots_per_bucket];
         }
         [[nodiscard]] Bucket& bucket(std::size_t i) const noexcept { return i == 0 ? *first_ : *second_; }
-        [[nodiscard]] Word& ghosts() const noexcept { return first_->ghosts; }
         void prefetch() const noexcept {
             __builtin_prefetch(first_, 1);
             __builtin_prefetch(second_, 1);
@@ -185,9 +186,7 @@ class Index {
     [[nodiscard]] std::uint64_t bucket_count() const noexcept { return bucket_count_; }
 
     [[nodiscard]] Candidates candidates(std::uint64_t place_hash) const noexcept {
-        // Multiply and shift: a number below bucket_count, without a division.
-        __extension__ using Wide = unsigned __int128;
-        const auto at = static_cast<std::uint64_t>(Wide{place_hash << 16} * bucket_count_ >> 64);
+        const std::uint64_t at = first_bucket(place_hash);
         return {&buckets_[at], &buckets_[at ^ 1]};
     }
 
@@ -232,9 +231,12 @@ class Index {
     static bool evict_item(const ItemSlot& item) noexcept;
 
     // ---- ghosts ----
-    void remember(std::uint64_t place_hash, std::uint32_t tag) noexcept;
+    // `sharing`: 2^this buckets, of all, have the ghosts of one.
+    void remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t sharing) noexcept;
     // Was an item of this key evicted lately? Forgets it.
-    bool recall(const KeyHash& hash) noexcept;
+    bool recall(const KeyHash& hash, std::uint64_t sharing) noexcept;
+    // The sharing that leaves about one ghost for each of so many values.
+    [[nodiscard]] std::uint64_t ghost_sharing_for(double values) const noexcept;
     // Does an item of the key, or of another one with its tag, lie in a main queue?
     [[nodiscard]] bool in_main(const KeyHash& hash) const noexcept;
 
@@ -279,6 +281,12 @@ class Index {
     }
 
  private:
+    [[nodiscard]] std::uint64_t first_bucket(std::uint64_t place_hash) const noexcept {
+        // Multiply and shift: a number below bucket_count, without a division.
+        __extension__ using Wide = unsigned __int128;
+        return static_cast<std::uint64_t>(Wide{place_hash << 16} * bucket_count_ >> 64);
+    }
+    [[nodiscard]] Word& ghosts(std::uint64_t place_hash, std::uint64_t sharing) const noexcept;
     [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
                                  std::span<const std::byte> key) const noexcept;
     // Unsettled: it has the key's tag and never held still. Then it may be displaced or emptied, as any item

@@ -54,8 +54,9 @@ std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) 
 Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept {
     const EvictionPolicy policy = reclaimer.policy();
     const bool wanted =
-        policy.copy_forward && (!policy.small_queue || (policy.adaptive && reclaimer.filling()) ||
-                                index.in_main(hash) || (policy.ghosts && index.recall(hash)));
+        policy.copy_forward &&
+        (!policy.small_queue || (policy.adaptive && reclaimer.filling()) || index.in_main(hash) ||
+         (policy.ghosts && index.recall(hash, reclaimer.ghost_sharing())));
     return {wanted ? Queue::main : Queue::small, data_class};
 }
 

@@ -173,16 +173,36 @@ TEST_F(EvictionTest, GhostsAreTheLastFourOfABucket) {
     const KeyHash hash = hash_key(key_of(7));
     const std::uint64_t place = place_hash(hash);
     for (std::uint16_t other = 1; other <= 3; ++other) {
-        index_.remember(place, slot_tag(hash));
+        index_.remember(place, slot_tag(hash), 0);
         for (std::uint16_t i = 0; i < other; ++i)
-            index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i));
-        EXPECT_TRUE(index_.recall(hash)) << other;
-        EXPECT_FALSE(index_.recall(hash)) << other;
+            index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 0);
+        EXPECT_TRUE(index_.recall(hash, 0)) << other;
+        EXPECT_FALSE(index_.recall(hash, 0)) << other;
     }
-    index_.remember(place, slot_tag(hash));
+    index_.remember(place, slot_tag(hash), 0);
     for (std::uint16_t i = 0; i < 4; ++i)
-        index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i));
-    EXPECT_FALSE(index_.recall(hash));
+        index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 0);
+    EXPECT_FALSE(index_.recall(hash, 0));
+}
+
+TEST_F(EvictionTest, BucketsShareGhostsWhereItemsAreFew) {
+    // Four for a bucket, so 4 / 2^sharing for each value.
+    const auto buckets = static_cast<double>(index_.bucket_count());
+    EXPECT_EQ(index_.ghost_sharing_for(100 * buckets), 0U);
+    EXPECT_EQ(index_.ghost_sharing_for(4 * buckets), 0U);
+    EXPECT_EQ(index_.ghost_sharing_for(2 * buckets), 1U);
+    EXPECT_EQ(index_.ghost_sharing_for(buckets / 4), 4U);
+    EXPECT_LT(index_.ghost_sharing_for(0), 64U);
+    // All have those of the first one; and whatever the header's word says is a sharing.
+    const std::uint64_t place = place_hash(hash_key(key_of(7)));
+    for (const std::uint64_t sharing : {std::uint64_t{40}, std::uint64_t{63}, ~std::uint64_t{0}}) {
+        for (std::uint64_t key = 0; key < 8; ++key) {
+            const KeyHash hash = hash_key(key_of(key));
+            index_.remember(place, slot_tag(hash), sharing);
+            EXPECT_TRUE(index_.recall(hash, sharing));
+            EXPECT_FALSE(index_.recall(hash, sharing));
+        }
+    }
 }
 
 TEST_F(EvictionTest, ABlockOfExpiredItemsGoesFirstAndNoneIsKept) {
@@ -402,11 +422,15 @@ TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
         }
     });
     std::uint64_t missed = 0;
+    const std::uint64_t absent_before = segment_.stats().misses_absent;
+    Bytes copy;
     for (std::uint32_t round = 1; round <= rounds; ++round) {
         for (std::size_t i = 0; i < Index::Candidates::count; ++i) slots[i].store(0);
         slot.store(words[0]);
         begun.store(round);
-        if (round % 2 == 0) {
+        if (round % 3 == 0) {
+            (void)segment_.get(hash, key, copy_to(copy));
+        } else if (round % 3 == 1) {
             missed += index_.erase(hash, key) ? 0 : 1;
         } else {
             Slot displaced;
@@ -417,6 +441,7 @@ TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
     }
     mover.join();
     EXPECT_EQ(missed, 0U);
+    EXPECT_EQ(segment_.stats().misses_absent, absent_before);
 }
 
 // ---- one value of a key --------------------------------------------------------------------------

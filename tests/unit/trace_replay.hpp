@@ -22,8 +22,9 @@ struct SegmentSize {
     SegmentOptions options;
 };
 
-// A segment whose blocks have room for just that many items, and fewer blocks than most segments have.
-inline SegmentSize segment_size_for(std::size_t entries) {
+// A segment whose blocks have room for just that many items, and fewer blocks than most segments have. Its
+// index is made for items that are `overestimate` times as many.
+inline SegmentSize segment_size_for(std::size_t entries, std::size_t overestimate = 1) {
     constexpr std::size_t items_per_block_min = 4;
     constexpr std::size_t blocks_max = 512;
     constexpr std::size_t block_bytes = std::size_t{32} << 10;
@@ -31,7 +32,7 @@ inline SegmentSize segment_size_for(std::size_t entries) {
     SegmentSize size;
     size.options.block_bytes = std::max(block_bytes, std::bit_ceil(items * 1024));
     size.item_bytes = size.options.block_bytes / items / unit_bytes * unit_bytes;
-    size.options.item_bytes_mean = size.item_bytes;
+    size.options.item_bytes_mean = size.item_bytes / overestimate;
     size.options.process_slots = 8;
     const std::size_t blocks = entries / items;
     size.options.size_bytes = blocks * size.options.block_bytes;
@@ -43,11 +44,11 @@ inline SegmentSize segment_size_for(std::size_t entries) {
 
 // Throws when something else goes wrong than a miss.
 template <class Trace>
-double segment_miss_ratio(const Trace& trace, std::size_t entries) {
+double segment_miss_ratio(const Trace& trace, std::size_t entries, std::size_t overestimate = 1) {
     struct FreeMemory {
         void operator()(std::byte* memory) const { std::free(memory); }
     };
-    const SegmentSize size = segment_size_for(entries);
+    const SegmentSize size = segment_size_for(entries, overestimate);
     const std::size_t bytes =
         (size.options.size_bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
     const std::unique_ptr<std::byte, FreeMemory> memory(
