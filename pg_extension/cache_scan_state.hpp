@@ -117,8 +117,8 @@ TupleTableSlot* next_of_hit(State& state);
 // found.
 void start_late(State& state, int eflags);
 // The same for a hit whose portal is open, when another statement comes that may ask which tables are in use,
-// or has come before its first row was asked for: with the rights, and where that is possible the snapshot, of
-// its start.
+// or has come before its first row was asked for: with the rights, and where that is possible the snapshot,
+// of its start.
 void start_after_all(State& state);
 void end_late(State& state);
 // The root of the plan that makes the rows.
