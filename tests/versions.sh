@@ -101,7 +101,9 @@ for suite in "${suites[@]}"; do
     echo "# $suite: $(inside "$pg_config" --version), $(inside g++ --version | head -n 1)"
     targets=(build extension-pause)
     for stage in $stages; do
-        if [[ -e $checkout/tests/system/$stage.cpp ]]; then targets+=("build/tests/$stage"); fi
+        for program in "$checkout/tests/system/$stage".cpp "$checkout/tests/system/$stage"_*.cpp; do
+            if [[ -e $program ]]; then targets+=("build/tests/$(basename "$program" .cpp)"); fi
+        done
     done
     status=0
     run build make --no-print-directory -j"$(nproc)" -C /root/tc "${targets[@]}" || status=$?

@@ -30,9 +30,11 @@ CREATE TABLE child (v int);
 INSERT INTO child VALUES (1);
 SQL
 server=("$TC_PGHOST/.s.PGSQL.$TC_PGPORT" "$TC_PGUSER" "$TC_PGDATABASE")
-output=$({ tc_run "$TC_BUILD/tests/protocol" "${server[@]}" && tc_run "$TC_BUILD/tests/protocol_between" "${server[@]}"; }) || true
+status=0
+output=$(tc_run "$TC_BUILD/tests/protocol" "${server[@]}" && tc_run "$TC_BUILD/tests/protocol_between" "${server[@]}") || status=$?
 echo "$output"
 TC_PASSED=$(grep -c '^ok ' <<<"$output" || :)
 TC_FAILED=$(grep -c '^not ok ' <<<"$output" || :)
+tc_is "$status" 0 'both programs came to their end'
 tc_check 'every conversation was held, and failed only where it should' grep -q '^# 189 conversations, 94 errors' <<<"$output"
 tc_done
