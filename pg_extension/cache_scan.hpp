@@ -13,6 +13,7 @@
 #include "pg_extension/l4_cache.hpp"
 #include "pg_extension/pg.hpp"
 #include "pg_extension/snapshot_clock.hpp"
+#include "pg_extension/tuple_payload.hpp"
 #include "shm_cache/hash.hpp"
 
 extern "C" {
@@ -28,7 +29,8 @@ struct Facts {
     std::uint32_t plan_us;      // what planning cost
     bool calls_user_functions;  // which may run queries of their own
     bool reads_ahead;           // all rows are computed by the time of the first
-    bool is_ordered;            // an ORDER BY says in which order the rows come
+    tuple_payload::DependsOn rows_depend_on;
+    bool is_ordered;  // an ORDER BY says in which order the rows come
     std::uint32_t tag_count;
     const Tag* tags;
     const char* refusal;  // why nothing is looked up or kept, or nullptr

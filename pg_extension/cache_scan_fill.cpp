@@ -82,14 +82,23 @@ namespace {
     return stored;
 }
 
+// Returns the one before; an error sets another one by itself.
+ResourceOwner use_late_owner(const State& state) noexcept {
+    ResourceOwner owner = CurrentResourceOwner;
+    if (state.late_owner != nullptr) CurrentResourceOwner = state.late_owner;
+    return owner;
+}
+
 [[nodiscard]] TupleTableSlot* next_of_late(State& state) {
     EState* executor = state.late_query->estate;
     MemoryContext caller = MemoryContextSwitchTo(executor->es_query_cxt);
+    ResourceOwner owner = use_late_owner(state);
     ResetPerTupleExprContext(executor);
     executor->es_direction = state.node.ss.ps.state->es_direction;
     PushActiveSnapshot(executor->es_snapshot);
     TupleTableSlot* slot = ExecProcNode(state.late_query->planstate);
     PopActiveSnapshot();
+    CurrentResourceOwner = owner;
     MemoryContextSwitchTo(caller);
     return slot;
 }
@@ -159,6 +168,8 @@ void start_after_all(State& state) {
         plan->planTree = outerPlan(plan->planTree);
         plan->queryId = 0;
     }
+    // The query's start has passed that, by the rights of its moment.
+    pg::waive_plan_permissions(plan);
     // As in start_late(). But what this transaction did since does not belong into the answer.
     const bool takes_new =
         !has_child && locks_children(plan) && !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
@@ -168,10 +179,19 @@ void start_after_all(State& state) {
 
 void end_late(State& state) {
     if (state.late_query == nullptr) return;
+    ResourceOwner owner = use_late_owner(state);
     ExecutorFinish(state.late_query);
     ExecutorEnd(state.late_query);
     FreeQueryDesc(state.late_query);
     state.late_query = nullptr;
+    CurrentResourceOwner = owner;
+}
+
+void rescan_child(State& state) {
+    if (child_of(state) == nullptr) return;
+    ResourceOwner owner = use_late_owner(state);
+    ExecReScan(child_of(state));
+    CurrentResourceOwner = owner;
 }
 
 PlanState* child_of(State& state) noexcept {

@@ -29,6 +29,7 @@ struct Note {
     bool reads_ahead;
     bool is_ordered;
     bool is_refused;
+    tuple_payload::DependsOn rows_depend_on;
 };
 
 enum Item : int {
@@ -63,7 +64,8 @@ constexpr std::size_t note_start = MAXALIGN(VARHDRSZ);
                     facts.calls_user_functions,
                     facts.reads_ahead,
                     facts.is_ordered,
-                    facts.refusal != nullptr};
+                    facts.refusal != nullptr,
+                    facts.rows_depend_on};
     static char none[] = "";
     const auto string = [](const char* text) {
         return makeString(text != nullptr ? const_cast<char*>(text) : none);
@@ -218,6 +220,7 @@ Facts facts_of(const CustomScan* scan) {
     facts.calls_user_functions = note->calls_user_functions;
     facts.reads_ahead = note->reads_ahead;
     facts.is_ordered = note->is_ordered;
+    facts.rows_depend_on = note->rows_depend_on;
     facts.tag_count = note->tag_count;
     facts.tags = reinterpret_cast<const Tag*>(start + sizeof(*note));
     facts.refusal = note->is_refused ? string(item_reason) : nullptr;

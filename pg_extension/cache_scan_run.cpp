@@ -9,6 +9,7 @@
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
+#include "pg_extension/statement_count.hpp"
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
@@ -41,9 +42,13 @@ void keep_tags(State& state, const EntryView& entry) {
 
 // Nothing has begun to compute an answer yet that is asked for later than its portal was opened: PostgreSQL
 // would take settings, role and functions of that moment.
+[[nodiscard]] bool is_same_session(const State& state) {
+    return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
+}
+
 [[nodiscard]] bool still_answers(const State& state) {
-    return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings) &&
-           bypass_reason() == nullptr && plan_is_current({state.stamp, false}, state.hit_tags);
+    return is_same_session(state) && bypass_reason() == nullptr &&
+           plan_is_current({state.stamp, false}, state.hit_tags);
 }
 
 void leave_answer(State& state) noexcept {
@@ -176,7 +181,8 @@ void look_up(State& state, int eflags) {
 void start_filling(State& state) {
     const Size limit =
         std::min(static_cast<Size>(settings::max_entry_size_kb) * 1024, static_cast<Size>(MaxAllocSize) / 2);
-    tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps));
+    tuple_payload::begin_copy(state.copy, limit, ExecGetResultType(&state.node.ss.ps),
+                              state.facts.rows_depend_on);
     state.row_context = AllocSetContextCreate(CurrentMemoryContext, "tiercache row", ALLOCSET_DEFAULT_SIZES);
     state.nested = new (palloc(sizeof(Dependencies))) Dependencies();
     state.nested->allow_settings(state.facts.settings);
@@ -327,12 +333,29 @@ void repeat(State& state) {
 }
 #endif
 
+// May the portal be asked for more rows later? SPI comes back to cursors only.
+[[nodiscard]] bool runs_in_parts(const State& state) noexcept {
+    const statement_count::Limit limit = statement_count::limit();
+    return state.stays_open || limit == statement_count::Limit::of_client ||
+           (limit == statement_count::Limit::of_spi && can_stay_open());
+}
+
+// Would PostgreSQL, which computes rows when they are asked for, give those that are at hand?
+[[nodiscard]] bool are_as_asked(const State& state) {
+    using tuple_payload::DependsOn;
+    if (state.rows.depend_on == DependsOn::nothing) return true;
+    // Between two rows others may change what the next one depends on.
+    if (runs_in_parts(state) && !state.facts.reads_ahead) return false;
+    if (state.stays_open) return still_answers(state);
+    return is_alone(state.started) || (state.rows.depend_on == DependsOn::session && is_same_session(state));
+}
+
 // A hit whose first row is asked for.
 void look_again(State& state) {
-    if (state.stays_open ? still_answers(state) : is_alone(state.started)) return;
+    if (are_as_asked(state)) return;
     if (child_of(state) == nullptr) start_after_all(state);
     leave_answer(state);
-    bypass(state, "other statements ran between the portal's start and its first row");
+    bypass(state, "its rows are asked for later than its portal was started, or some at a time");
     pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
 }
 
@@ -365,7 +388,7 @@ void rescan(CustomScanState* node) {
     stop_filling(state);
     state.serves_rows = false;
     state.rows.count = 0;
-    if (child_of(state) != nullptr) ExecReScan(child_of(state));
+    rescan_child(state);
 }
 
 void end(CustomScanState* node) {
@@ -379,7 +402,9 @@ void end(CustomScanState* node) {
 }  // namespace
 
 TupleTableSlot* next_of_hit(State& state) {
-    const bool is_as_started = state.has_started || is_alone(state.started);
+    const bool is_as_started =
+        state.has_started ||
+        (is_alone(state.started) && statement_count::limit() == statement_count::Limit::none);
     state.has_started = true;
     if (is_as_started && state.serves_rows) return next_of_rows(state);
     return pg::enter([&] {

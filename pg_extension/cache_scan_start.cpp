@@ -151,6 +151,7 @@ ExecutorStart_hook_type previous_start = nullptr;
 
 // Other modules' starts are not gone around.
 void start(QueryDesc* query, int flags) {
+    note_executor_start(query, flags);
     if (previous_start != nullptr) {
         previous_start(query, flags);
     } else if (!pg::enter([=] { return start_hit(query, flags); })) {

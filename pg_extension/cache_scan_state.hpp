@@ -54,7 +54,8 @@ struct State {
     bool stays_open;
     std::span<const Tag> hit_tags;
 
-    QueryDesc* late_query;  // of a node without a plan below it whose entry went away
+    QueryDesc* late_query;     // of a node without a plan below it whose entry went away
+    ResourceOwner late_owner;  // of what that holds; nullptr: its portal's
 
     // Rows at hand, and how far they were read: 0 is before the first, count + 1 behind the last.
     tuple_payload::Rows rows;
@@ -84,6 +85,8 @@ struct State {
 
 // May other statements come between two rows of the portal that runs?
 [[nodiscard]] bool can_stay_open() noexcept;
+// Of a query, before it is started.
+void note_executor_start(const QueryDesc* query, int flags) noexcept;
 
 // Sets the clock of the snapshot; else returns why the cache can't be used.
 [[nodiscard]] const char* know_clock(Snapshot snapshot, std::uint64_t& clock);
@@ -121,6 +124,7 @@ void start_late(State& state, int eflags);
 // of its start.
 void start_after_all(State& state);
 void end_late(State& state);
+void rescan_child(State& state);
 // The root of the plan that makes the rows.
 [[nodiscard]] PlanState* child_of(State& state) noexcept;
 

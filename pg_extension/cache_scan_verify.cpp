@@ -24,7 +24,8 @@ struct Sorted {
 [[nodiscard]] tuple_payload::Rows run_child(State& state) {
     constexpr std::uint64_t first_room = 64;
     std::uint64_t room = first_room;
-    tuple_payload::Rows rows{static_cast<MinimalTuple*>(palloc(sizeof(MinimalTuple) * room)), 0};
+    tuple_payload::Rows rows{static_cast<MinimalTuple*>(palloc(sizeof(MinimalTuple) * room)), 0,
+                             tuple_payload::DependsOn::anything};
     while (true) {
         CHECK_FOR_INTERRUPTS();
         TupleTableSlot* slot = next_of_child(state);

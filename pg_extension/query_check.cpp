@@ -250,6 +250,7 @@ bool check_function(Oid function, void* context) {
             walk.reasons.add("function %s is volatile", format_procedure(function));
             break;
         case PROVOLATILE_STABLE:
+            walk.findings.reads_session = true;
             check_stable_function(walk, function);
             break;
         default:
@@ -334,6 +335,24 @@ void check_domain(Walk& walk, Oid domain) {
     if (has_mutable_check(domain)) {
         walk.reasons.add("a CHECK of domain %s calls a function that is not IMMUTABLE",
                          format_type_be(domain));
+    }
+}
+
+[[nodiscard]] bool reads_session(const Node* node) noexcept {
+    switch (nodeTag(node)) {
+        case T_SQLValueFunction:
+        case T_CoerceViaIO:
+        case T_XmlExpr:
+        case T_TableFunc:
+#if PG_VERSION_NUM >= 160000
+        case T_JsonConstructorExpr:
+#endif
+#if PG_VERSION_NUM >= 170000
+        case T_JsonExpr:
+#endif
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -534,6 +553,7 @@ bool visit(Node* node, void* context) {
     }
     if (IsA(node, RangeTblFunction)) check_defined_columns(walk, reinterpret_cast<RangeTblFunction*>(node));
     check_node(walk, node);
+    walk.findings.reads_session |= reads_session(node);
     note_type(walk, node);
     note_names(walk, node);
     if (!IsA(node, CoerceViaIO)) {

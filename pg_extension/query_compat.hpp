@@ -53,6 +53,16 @@ inline void check_plan_permissions(PlannedStmt* plan) {
 #endif
 }
 
+// What the plan may read was checked already.
+inline void waive_plan_permissions(PlannedStmt* plan) {
+    ListCell* cell = nullptr;
+#if PG_VERSION_NUM >= 160000
+    foreach (cell, plan->permInfos) static_cast<RTEPermissionInfo*>(lfirst(cell))->requiredPerms = 0;
+#else
+    foreach (cell, plan->rtable) static_cast<RangeTblEntry*>(lfirst(cell))->requiredPerms = 0;
+#endif
+}
+
 // May the current role call it?
 inline bool may_call(Oid function) {
 #if PG_VERSION_NUM >= 160000

@@ -13,6 +13,12 @@ namespace tiercache::statement_count {
 namespace {
 
 std::uint64_t count = 0;
+Limit last_limit = Limit::none;
+
+void note_run(const QueryDesc* query, std::uint64_t rows) noexcept {
+    ++count;
+    last_limit = rows == 0 ? Limit::none : query->dest->mydest == DestSPI ? Limit::of_spi : Limit::of_client;
+}
 
 ExecutorRun_hook_type previous_run = nullptr;
 ProcessUtility_hook_type previous_utility = nullptr;
@@ -20,12 +26,12 @@ object_access_hook_type previous_access = nullptr;
 
 #if PG_VERSION_NUM >= 180000
 void run(QueryDesc* query, ScanDirection direction, uint64 rows) {
-    ++count;
+    note_run(query, rows);
     (previous_run != nullptr ? previous_run : standard_ExecutorRun)(query, direction, rows);
 }
 #else
 void run(QueryDesc* query, ScanDirection direction, uint64 rows, bool once) {
-    ++count;
+    note_run(query, rows);
     (previous_run != nullptr ? previous_run : standard_ExecutorRun)(query, direction, rows, once);
 }
 #endif
@@ -48,6 +54,7 @@ void note_access(ObjectAccessType access, Oid catalog, Oid object, int column, v
 }  // namespace
 
 std::uint64_t now() noexcept { return count; }
+Limit limit() noexcept { return last_limit; }
 
 void install_hooks() {
     previous_run = ExecutorRun_hook;

@@ -11,6 +11,10 @@ namespace tiercache::statement_count {
 // message, and when a plan that calls them starts: more is counted than need be, never less.
 [[nodiscard]] std::uint64_t now() noexcept;
 
+// Of the run that began last: was it asked for some rows only, and by whom?
+enum class Limit : unsigned char { none, of_client, of_spi };
+[[nodiscard]] Limit limit() noexcept;
+
 void install_hooks();
 
 }  // namespace tiercache::statement_count

@@ -262,6 +262,12 @@ void examine_plan(Candidate& candidate, PlannedStmt* plan, int cursor_options) {
     return numbers;
 }
 
+[[nodiscard]] tuple_payload::DependsOn rows_depend_on(const query_check::Findings& findings) noexcept {
+    using tuple_payload::DependsOn;
+    if (findings.calls_user_functions || findings.settings != NIL) return DependsOn::anything;
+    return findings.reads_session ? DependsOn::session : DependsOn::nothing;
+}
+
 void put_on_top(const Candidate& candidate, PlannedStmt* plan) {
     const bool refused = candidate.reasons.any();
     const std::uint64_t us = (monotonic_ns() - candidate.started_ns) / 1000;
@@ -274,6 +280,7 @@ void put_on_top(const Candidate& candidate, PlannedStmt* plan) {
         facts.calls_user_functions = candidate.findings.calls_user_functions;
         facts.reads_ahead = read_ahead::is_unnoticed(plan->planTree);
         facts.is_ordered = candidate.is_ordered;
+        facts.rows_depend_on = rows_depend_on(candidate.findings);
         facts.tag_count = static_cast<std::uint32_t>(candidate.dependencies.tags().size());
         facts.tags = candidate.dependencies.tags().data();
         facts.text = pnstrdup(candidate.text.data(), candidate.text.size());

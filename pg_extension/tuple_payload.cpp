@@ -22,7 +22,7 @@ namespace {
 
 struct Header {
     std::uint32_t column_count;
-    std::uint32_t zero;
+    DependsOn depends_on;
     std::uint64_t row_count;
 };
 static_assert(sizeof(Header) == 16);
@@ -224,7 +224,7 @@ bool can_be_kept(TupleDesc description) {
     return true;
 }
 
-void begin_copy(Copy& copy, Size limit, TupleDesc description) {
+void begin_copy(Copy& copy, Size limit, TupleDesc description, DependsOn depends_on) {
     initStringInfo(&copy.payload);
     copy.limit = limit;
     copy.row_count = 0;
@@ -234,7 +234,7 @@ void begin_copy(Copy& copy, Size limit, TupleDesc description) {
         return;
     }
     const std::span<Column> columns = describe(description);
-    const Header header{static_cast<std::uint32_t>(columns.size()), 0, 0};
+    const Header header{static_cast<std::uint32_t>(columns.size()), depends_on, 0};
     append(copy, &header, sizeof(header));
     append(copy, columns.data(), columns.size_bytes());
 }
@@ -276,6 +276,7 @@ struct Parts {
     std::span<const Column> columns;
     std::span<const std::byte> tuples;
     std::uint64_t row_count;
+    DependsOn depends_on;
 };
 
 [[nodiscard]] bool split(std::span<const std::byte> payload, Parts& parts) noexcept {
@@ -289,6 +290,7 @@ struct Parts {
     parts.columns = {reinterpret_cast<const Column*>(payload.data()), header.column_count};
     parts.tuples = payload.subspan(column_bytes);
     parts.row_count = header.row_count;
+    parts.depends_on = header.depends_on;
     return parts.row_count <= parts.tuples.size() / SizeofMinimalTupleHeader;
 }
 
@@ -319,6 +321,7 @@ bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows)
     Parts parts{};
     if (!split(payload, parts) || !same_types(parts.columns, description)) return false;
     rows.count = parts.row_count;
+    rows.depend_on = parts.depends_on;
     rows.rows = static_cast<MinimalTuple*>(
         palloc_extended(sizeof(MinimalTuple) * (parts.row_count + 1), MCXT_ALLOC_HUGE));
     const FixedFront front = fixed_front(description);

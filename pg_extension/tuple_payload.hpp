@@ -1,7 +1,7 @@
 // pg_tuples: a description of the columns, and MinimalTuples; meaningful only inside the server that made
 // them.
 //
-//   u32 column count | u32 zero | u64 row count
+//   u32 column count | u32 DependsOn | u64 row count
 //   per column: u32 type | i32 type modifier | name (64 bytes)
 //   per row: a MinimalTuple without pointers to out-of-line values, padded to MAXALIGN
 //
@@ -21,6 +21,9 @@ extern "C" {
 
 namespace tiercache::tuple_payload {
 
+// What rows depend on besides snapshot and parameters, and so on the moment when they are computed.
+enum class DependsOn : std::uint32_t { anything, session, nothing };
+
 // The payload while it is being written: the whole result, or nothing once it has more than `limit` bytes.
 struct Copy {
     StringInfoData payload;
@@ -30,7 +33,7 @@ struct Copy {
 };
 
 // Starts a copy of rows of that description, in the current memory context.
-void begin_copy(Copy& copy, Size limit, TupleDesc description);
+void begin_copy(Copy& copy, Size limit, TupleDesc description, DependsOn depends_on = DependsOn::anything);
 void add_to_copy(Copy& copy, MinimalTuple row);
 // Writes the row count into the payload.
 void finish_copy(Copy& copy);
@@ -45,6 +48,7 @@ void finish_copy(Copy& copy);
 struct Rows {
     MinimalTuple* rows;  // palloc'ed
     std::uint64_t count;
+    DependsOn depend_on;
 };
 // False when the bytes are no payload of rows of that description. Raises no errors but for memory.
 [[nodiscard]] bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows);
