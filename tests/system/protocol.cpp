@@ -274,6 +274,66 @@ void add_definitions_between_bind_and_execute(std::vector<Case>& cases) {
     }
 }
 
+// PostgreSQL computes rows when they are asked for, with the settings and functions of that moment.
+void add_changes_between_rows(std::vector<Case>& cases) {
+    struct Change {
+        const char* query;
+        const char* change;
+    };
+    const char* const time_zone = "SET TimeZone = 'Asia/Tokyo'";
+    const char* const times = "SELECT a.id, a.at::text FROM t a JOIN t b ON b.id = a.id";
+    const Change changes[] = {
+        {"SELECT id, at::text FROM t", time_zone},
+        {times, time_zone},
+        {"SELECT id, at::text FROM t ORDER BY name", time_zone},
+        {"SELECT id, at FROM t", time_zone},
+        {"SELECT id, f::text FROM t", "SET extra_float_digits = -3"},
+        {"SELECT id, b::text FROM t", "SET bytea_output = 'escape'"},
+        {"SELECT id, current_user::text FROM t", "SET ROLE limited"},
+        {"SELECT id, k::text FROM t", "ALTER TYPE color RENAME VALUE 'green' TO 'blue'"},
+        {"SELECT id, count_u(id) FROM t", "TRUNCATE u"},
+        {"SELECT id, count_u(id) FROM t", "UPDATE u SET id = id"},
+        {"SELECT id, name FROM t", "UPDATE t SET name = 'changed'"},
+        {"SELECT id, name FROM t", "SET extra_float_digits = -3"},
+    };
+    for (const auto& [query, change] : changes) {
+        Conversation rounds{parse("s", query) + sync()};
+        for (int i = 0; i < 7; ++i) rounds.push_back(bind("", "s") + execute("") + sync());
+        rounds.push_back(parse("", query) + bind("", "") + execute("") + sync());
+        for (const Bytes& portal : {Bytes(), Bytes("p")}) {
+            for (const Bytes& opened : {bind(portal, "s"), parse("", query) + bind(portal, "")}) {
+                // The change does not take the unnamed portal's place.
+                Bytes round = parse("change", change) + opened + execute(portal, 2);
+                round.append(bind("z", "change")).append(execute("z")).append(execute(portal, 3));
+                round.append(execute(portal)).append(close('S', "change"));
+                rounds.insert(rounds.end(), {simple("BEGIN"), round + sync(), simple("ROLLBACK")});
+            }
+        }
+        rounds.push_back(close('S', "s") + sync());
+        cases.push_back({std::string(change) + " between two rows of " + query, rounds});
+    }
+    for (const char* kind : {"CURSOR", "SCROLL CURSOR", "CURSOR WITH HOLD"}) {
+        const Bytes declare = simple(std::string("DECLARE c ") + kind + " FOR " + times);
+        cases.push_back(
+            {std::string("TimeZone is set between two rows of a ") + kind,
+             {simple("BEGIN"), declare, simple("FETCH ALL FROM c"), simple("ROLLBACK"), simple("BEGIN"),
+              declare, simple("FETCH 2 FROM c"), simple("SET LOCAL TimeZone = 'Asia/Tokyo'"),
+              simple("FETCH 2 FROM c"), simple("COMMIT"), simple("FETCH ALL FROM c"), simple("CLOSE ALL")}});
+    }
+    for (const char* call :
+         {"SELECT * FROM times_of_loop('SELECT id, at::text FROM t')",
+          "SELECT * FROM times_of_loop('SELECT id, f::text FROM t')", "SELECT * FROM times_of_static_loop()",
+          "SELECT a, tokyo_from(a) FROM (SELECT times() a OFFSET 0) x",
+          "SELECT a, emptied_from(a, 3) FROM (SELECT ids() a OFFSET 0) x"}) {
+        Conversation rounds;
+        for (int i = 0; i < 3; ++i) {
+            rounds.insert(rounds.end(), {simple("SELECT times()"), simple("SELECT ids()"), simple("BEGIN"),
+                                         simple(call), simple("ROLLBACK")});
+        }
+        cases.push_back({call, rounds});
+    }
+}
+
 // Those whose plan shows the scan of a table, and those whose plan hides it.
 void add_cursors(std::vector<Case>& cases) {
     for (const std::string& sql :
@@ -283,6 +343,7 @@ void add_cursors(std::vector<Case>& cases) {
           std::string("SELECT a.id, b.name FROM t a JOIN t b ON b.id = a.id + 1 ORDER BY b.name"),
           std::string("SELECT id, name FROM t UNION ALL SELECT id, name FROM t"),
           std::string("SELECT DISTINCT name FROM t ORDER BY name"),
+          std::string("SELECT id FROM t UNION ALL SELECT id FROM u ORDER BY id"),
           std::string("SELECT count(*) FROM t GROUP BY id > 4")}) {
         Conversation rounds;
         for (const char* kind : {"", "SCROLL", "NO SCROLL"}) {
@@ -433,6 +494,7 @@ int main(int argc, char** argv) {
         add_function_call_between_bind_and_execute(cases);
         add_changes_under_the_unnamed_portal(cases);
         add_definitions_between_bind_and_execute(cases);
+        add_changes_between_rows(cases);
         add_cursors(cases);
         add_pipelines(cases);
         add_parameters(cases);

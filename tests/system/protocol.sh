@@ -21,6 +21,31 @@ CREATE TABLE u AS SELECT id FROM t;
 CREATE UNIQUE INDEX ON u (id);
 CREATE FUNCTION doubled(id int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN 'old ' || 2 * id; END $$;
 CREATE FUNCTION count_u(id int) RETURNS bigint LANGUAGE plpgsql STABLE SET tiercache.depends_on_settings = '' AS $$ BEGIN RETURN (SELECT count(*) FROM u); END $$;
+CREATE ROLE limited;
+GRANT SELECT ON u TO limited;
+CREATE TABLE noted (v int);
+CREATE FUNCTION times_of_loop(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+    FOR r IN EXECUTE query LOOP
+        IF r.id = 3 THEN SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL extra_float_digits = -3; END IF;
+        RETURN NEXT r::text;
+    END LOOP;
+END $$;
+CREATE FUNCTION times_of_static_loop() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+    FOR r IN SELECT g.id, g.at::text FROM t g, generate_series(1, 20) LOOP
+        IF r.id = 3 THEN SET LOCAL TimeZone = 'Asia/Tokyo'; END IF;
+        RETURN NEXT r::text;
+    END LOOP;
+END $$;
+CREATE FUNCTION times() RETURNS SETOF text LANGUAGE sql AS 'SELECT at::text FROM t';
+CREATE FUNCTION ids() RETURNS SETOF int LANGUAGE sql AS 'SELECT id FROM t ORDER BY id';
+CREATE FUNCTION tokyo_from(at text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN IF at LIKE '%03:00:00%' THEN SET LOCAL TimeZone = 'Asia/Tokyo'; END IF; RETURN 'done'; END $$;
+CREATE FUNCTION emptied_from(id int, first int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN IF id = first THEN TRUNCATE t; END IF; RETURN 'done'; END $$;
 CREATE TABLE moved (part int, id int) PARTITION BY LIST (part);
 CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
 CREATE TABLE moved_2 PARTITION OF moved FOR VALUES IN (2);
@@ -36,5 +61,5 @@ echo "$output"
 TC_PASSED=$(grep -c '^ok ' <<<"$output" || :)
 TC_FAILED=$(grep -c '^not ok ' <<<"$output" || :)
 tc_is "$status" 0 'both programs came to their end'
-tc_check 'every conversation was held, and failed only where it should' grep -q '^# 189 conversations, 94 errors' <<<"$output"
+tc_check 'every conversation was held, and failed only where it should' grep -q '^# 210 conversations, 104 errors' <<<"$output"
 tc_done

@@ -77,15 +77,17 @@ void reload_configuration(const Server& server, Connection& cached) {
     (void)cached.ask(close('S', "s") + close('S', "set") + sync());
 }
 
-// TRUNCATE empties a partition for old snapshots, too: no snapshot may be older than the lock on it.
-void move_to_other_partition(const Server& server, Connection& cached) {
-    const std::string sql = "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM moved";
+// TRUNCATE empties a partition for old snapshots, too: no snapshot may be older than the lock on it. `before`
+// runs in the portal's transaction, `between` after its Bind.
+void move_to_other_partition(const Server& server, Connection& cached, const std::string& sql,
+                             const std::string& before, const std::string& between) {
     Connection other = server.connect();
+    (void)other.query("SET lock_timeout = '1s'");
     for (const Way& way : prepare(cached, sql)) {
         warm(cached, way);
         // All rows go from one to the other, in one transaction: whoever sees a part of it misses them, or
         // sees them twice.
-        (void)other.query("SET lock_timeout = '1s'");
+        for (const Bytes& statement : {Bytes("BEGIN"), before}) (void)rows_of(cached.query(statement));
         (void)cached.ask_until('2', way.bind_it + flush());
         bool moved = true;
         for (const Bytes& answer :
@@ -93,15 +95,45 @@ void move_to_other_partition(const Server& server, Connection& cached) {
             if (answer[0] == 'E') moved = false;
         }
         if (!moved) (void)other.query("ROLLBACK");
-        const Bytes late = rows_of(cached.ask(bind("z", "set") + execute("z") + execute("") + sync()));
-        const Bytes expected = rows_of(cached.query("SET tiercache.mode = off; " + sql));
+        const Bytes late = rows_of(cached.ask(parse("between", between) + bind("z", "between") +
+                                              execute("z") + execute("") + close('S', "between") + sync()));
+        (void)cached.query("ROLLBACK; SET tiercache.mode = off");
+        const Bytes expected =
+            rows_of(cached.query(between.find("TimeZone") != Bytes::npos ? between + "; " + sql : sql));
         (void)cached.query("SET tiercache.mode = auto; RESET TimeZone");
         (void)other.query(
             "BEGIN; TRUNCATE moved; INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g; COMMIT");
-        check(late == expected, std::string("rows move to another partition between Bind and Execute of ") +
-                                    way.name + (moved ? "" : ", which has locked them"));
+        check(late == expected, "rows move to another partition, after '" + before + "', before '" + between +
+                                    "', under " + way.name + (moved ? "" : ", which has locked them"));
     }
     (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+}
+
+// PostgreSQL checks rights when a portal is started.
+void revoke_rights(const Server& server, Connection& cached) {
+    Connection other = server.connect();
+    const std::string sql = "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM u";
+    for (const std::string& between :
+         {std::string("SET my.setting = 1"), std::string("SET TimeZone = 'Asia/Tokyo'"),
+          std::string("SELECT 1"), std::string("CREATE TEMP TABLE w (id int)")}) {
+        for (const Way& way : prepare(cached, sql)) {
+            (void)cached.query("SET ROLE limited");
+            warm(cached, way);
+            (void)cached.ask_until('2', way.bind_it + flush());
+            (void)other.query("REVOKE SELECT ON u FROM limited");
+            bool good = true;
+            for (const Bytes& answer :
+                 cached.ask(parse("between", between) + bind("z", "between") + execute("z") + execute("") +
+                            close('S', "between") + sync())) {
+                if (answer[0] == 'E') good = false;
+            }
+            (void)other.query("GRANT SELECT ON u TO limited");
+            (void)cached.query("RESET ROLE; RESET TimeZone; DROP TABLE IF EXISTS w");
+            check(good, std::string("rights are taken after the Bind of ").append(way.name) + ", before " +
+                            between);
+        }
+        (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+    }
 }
 
 }  // namespace
@@ -116,7 +148,21 @@ int main(int argc, char** argv) {
         Connection cached = server.connect();
         (void)cached.query("SET tiercache.mode = auto; SET tiercache.min_cost = 0");
         reload_configuration(server, cached);
-        move_to_other_partition(server, cached);
+        const std::string rows = "SELECT count(*) FROM moved";
+        const std::string written =
+            "SELECT count(*), min('2026-01-01 00:00+00'::timestamptz)::text FROM moved";
+        for (const std::string& before :
+             {std::string("SELECT 1"), std::string("INSERT INTO noted VALUES (1)"),
+              std::string("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")}) {
+            for (const std::string& between :
+                 {std::string("SET my.setting = 1"), std::string("SELECT WHERE false"),
+                  std::string("INSERT INTO noted VALUES (1)")}) {
+                move_to_other_partition(server, cached, rows, before, between);
+                move_to_other_partition(server, cached, written, before, between);
+            }
+        }
+        move_to_other_partition(server, cached, written, "SELECT 1", "SET TimeZone = 'Asia/Tokyo'");
+        revoke_rights(server, cached);
     } catch (const std::exception& e) {
         std::cout << "not ok - " << e.what() << '\n';
         return 1;
