@@ -110,6 +110,26 @@ void Index::choose(const Candidates& candidates, const KeyHash& hash, std::span<
             worth = other_worth;
         }
     }
+    if (choice.displaces && belongs_to_parts(choice.slot)) choose_whole(candidates, choice);
+}
+
+// A hint: the item may be another one by now.
+bool Index::belongs_to_parts(const Slot& slot) const noexcept {
+    if (slot.block >= blocks_.count() || !header_fits_block(geometry_, slot.offset)) return false;
+    return load_item_words(blocks_.item(slot.block, slot.offset)).in_parts();
+}
+
+// A long value is lost with any of its parts: the least used item that is whole goes first, if there is one.
+void Index::choose_whole(const Candidates& candidates, Choice& choice) const noexcept {
+    std::uint32_t least = UINT32_MAX;
+    for (std::size_t i = 0; i < Candidates::count; ++i) {
+        // Acquire: pairs with publish(); the item's words come after it.
+        const std::uint64_t word = candidates[i].load(std::memory_order_acquire);
+        const Slot slot = Slot::unpack(word);
+        if (slot.frequency >= least || slot.pending() || unused(word) || belongs_to_parts(slot)) continue;
+        choice.take(candidates[i], word, false, true);
+        least = slot.frequency;
+    }
 }
 
 // Is the key in no slot but `own`, pending? Others that are pending fail by this.

@@ -298,6 +298,8 @@ class Index {
     struct Choice;
     void choose(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
                 Choice& choice) const noexcept;
+    [[nodiscard]] bool belongs_to_parts(const Slot& slot) const noexcept;
+    void choose_whole(const Candidates& candidates, Choice& choice) const noexcept;
     bool sole(const Candidates& candidates, const KeyHash& hash, std::span<const std::byte> key,
               const Word* own) const noexcept;
 

@@ -173,8 +173,8 @@ SegmentOptions options_for_resize(const Geometry& g, std::size_t size_bytes) noe
     if (g.block_bytes != default_block_bytes(g.size_bytes)) options.block_bytes = g.block_bytes;
     // buckets_for(), backwards.
     const std::uint64_t slots = std::max<std::uint64_t>(1, (g.bucket_count - 1) * slots_per_bucket);
-    options.item_bytes_mean =
-        std::max<std::uint64_t>(item_bytes_mean_min, g.block_count * g.block_bytes * 10 / 6 / slots);
+    options.item_bytes_mean = std::max<std::uint64_t>(
+        item_bytes_mean_min, (g.block_count * g.block_bytes * 10 / 6 + slots - 1) / slots);
     options.clock_slots = g.clock_slots != 0 && g.clock_slots == default_clock_slots(g.size_bytes)
                               ? default_clock_slots(size_bytes)
                               : g.clock_slots;

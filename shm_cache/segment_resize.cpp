@@ -384,18 +384,20 @@ Status check_resizer(const std::string& name, uid_t owner) {
                                                "); only its owner or root may resize it"};
 }
 
-// An index that is full lets go of items that there is room for. When items are as long as was expected, 60%
-// of its slots are in use (layout.cpp); where it is more, the next one is made for the items that are there.
+// An index that is full lets go of items that there is room for, and one that is nearly empty when the blocks
+// are not takes room from them. When items are as long as was expected, 60% of its slots are in use
+// (layout.cpp); where it is much more or less, the next one is made for the items that are there.
 std::size_t item_bytes_for_successor(const Geometry& geometry, const BlockTable& blocks, const Index& index,
-                                     std::size_t expected) noexcept {
+                                     bool filling, std::size_t expected) noexcept {
     std::uint64_t items = 0;
     std::uint64_t bytes = 0;
     for_each_item(geometry, blocks, index, [&](const ItemHeader& header) {
         ++items;
         bytes += header.units() * unit_bytes;
     });
-    if (items * 10 < geometry.bucket_count * slots_per_bucket * 7) return expected;
-    return std::clamp<std::size_t>(bytes / items, item_bytes_min, expected);
+    const std::uint64_t slots = geometry.bucket_count * slots_per_bucket;
+    if (items == 0 || (items * 10 < slots * 7 && (filling || items * 10 > slots * 3))) return expected;
+    return std::max<std::size_t>(bytes / items, item_bytes_min);
 }
 
 Status replaced_meanwhile(const std::string& name) {
@@ -408,13 +410,19 @@ Result<std::unique_ptr<Segment::Impl>> Segment::make_successor(Impl& from, std::
                                                                HugePages huge_pages,
                                                                const std::string& file) {
     SegmentOptions options = options_for_resize(from.geometry, size_bytes);
+    const std::size_t expected = options.item_bytes_mean;
     options.item_bytes_mean =
-        item_bytes_for_successor(from.geometry, from.blocks, from.index, options.item_bytes_mean);
+        item_bytes_for_successor(from.geometry, from.blocks, from.index, from.reclaimer.filling(), expected);
     if (from.memory.huge_page_bytes() != 0) {
         options.huge_pages = huge_pages;
         options.huge_page_mount = from.memory.huge_page_folder();
     }
-    const Result<Geometry> planned = plan_geometry(options, Fit::fewer_process_slots);
+    Result<Geometry> planned = plan_geometry(options, Fit::fewer_process_slots);
+    if (!planned.ok()) {
+        // A very small segment has no room for that index.
+        options.item_bytes_mean = expected;
+        planned = plan_geometry(options, Fit::fewer_process_slots);
+    }
     if (!planned.ok()) return planned.status();
     Geometry geometry = *planned;
     Result<SharedMemory> memory = segment_file::make_memory(file, options, from.memory.access(), geometry);

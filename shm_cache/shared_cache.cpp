@@ -210,7 +210,8 @@ template <class Reserve>
 
 template <class Reserve>
 SharedCache::Look SharedCache::find_in(const KeyHash& hash, Key key, const Reserve& reserve,
-                                       std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
+                                       std::chrono::milliseconds expired_for, ValueRead& read,
+                                       std::optional<Note>& note) noexcept {
     TagArray tags;  // NOLINT(cppcoreguidelines-pro-type-member-init): find_value() fills it
     const LocalAuthority* authority = nullptr;
     const StatusCode code = segment_.read([&](Segment::Impl& at) noexcept {
@@ -218,19 +219,18 @@ SharedCache::Look SharedCache::find_in(const KeyHash& hash, Key key, const Reser
         return at.find_value(hash, key, tags, reserve, read);
     });
     if (code != StatusCode::ok) return {};
-    return judge_and_count(*authority, read, std::span(tags).first(read.tag_count), expired_for);
-}
-
-bool SharedCache::decompress_found(const ValueRead& read, std::string& value) noexcept {
-    if (decompress(read, value)) return true;
-    segment_.note(Note::malformed);
-    return false;
+    return judge(*authority, read, std::span(tags).first(read.tag_count), expired_for, note);
 }
 
 SharedCache::Look SharedCache::find(const KeyHash& hash, Key key, std::string& value,
                                     std::chrono::milliseconds expired_for, ValueRead& read) noexcept {
-    const Look look = find_in(hash, key, room_in(value), expired_for, read);
-    if (read.compressed() && look.judgement != Judgement::absent && !decompress_found(read, value)) return {};
+    std::optional<Note> note;
+    Look look = find_in(hash, key, room_in(value), expired_for, read, note);
+    if (look.judgement != Judgement::absent && read.compressed() && !decompress(read, value)) {
+        note = Note::malformed;
+        look = {};
+    }
+    if (note) segment_.note(*note);
     return look;
 }
 
@@ -290,19 +290,20 @@ Hit SharedCache::get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noe
         return bytes != 0 && bytes <= buffer.size() ? buffer.data() : room_in(aside)(bytes);
     };
     ValueRead read;
-    Hit hit = find_in(hash, key, reserve, std::chrono::milliseconds(0), read).hit;
-    if (!hit) return hit;
-    if (read.compressed()) {
-        if (!decompress_found(read, aside)) return {};
-    } else if (read.stored.size() <= buffer.size()) {
-        return hit;
+    std::optional<Note> note;
+    Hit hit = find_in(hash, key, reserve, std::chrono::milliseconds(0), read, note).hit;
+    if (hit && read.compressed() && !decompress(read, aside)) {
+        note = Note::malformed;
+        hit = {};
+    } else if (hit && (read.compressed() || read.stored.size() > buffer.size())) {
+        if (aside.size() <= buffer.size()) {
+            std::ranges::copy(bytes_of(aside), buffer.begin());
+        } else {
+            note = Note::too_small;
+            hit.found = Found::too_small;
+        }
     }
-    if (aside.size() > buffer.size()) {
-        segment_.note(Note::too_small);
-        hit.found = Found::too_small;
-    } else {
-        std::ranges::copy(bytes_of(aside), buffer.begin());
-    }
+    if (note) segment_.note(*note);
     return hit;
 }
 

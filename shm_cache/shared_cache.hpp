@@ -167,10 +167,10 @@ class SharedCache {
 
     // ---- reading ----
 
-    // The value of `key` into `value`, whose memory is used again: no allocation once it has grown. When
-    // nothing is found, `value` may hold anything. Does not throw: without memory nothing is found. What is
-    // found was unexpired at a moment of the call: in a process that is stopped in the middle of it, no
-    // longer at its end, perhaps, as it may be a moment after any return.
+    // The value of `key`, which must not lie in it, into `value`, whose memory is used again: no allocation
+    // once it has grown. When nothing is found, `value` may hold anything. Does not throw: without memory
+    // nothing is found. What is found was unexpired at a moment of the call: in a process that is stopped in
+    // the middle of it, no longer at its end, perhaps, as it may be a moment after any return.
     [[nodiscard]] Hit get(std::string_view key, std::string& value) noexcept;
     // Into a buffer of the caller. Allocates for compressed values only, and where the buffer is too small:
     // to tell the size that it takes.
@@ -301,8 +301,7 @@ class SharedCache {
     Hit get_any(KeyHash hash, Key key, std::span<std::byte> buffer) noexcept;
     template <class Reserve>
     Look find_in(const KeyHash& hash, Key key, const Reserve& reserve, std::chrono::milliseconds expired_for,
-                 ValueRead& read) noexcept;
-    [[nodiscard]] bool decompress_found(const ValueRead& read, std::string& value) noexcept;
+                 ValueRead& read, std::optional<Note>& note) noexcept;
     [[nodiscard]] Look find(const KeyHash& hash, Key key, std::string& value,
                             std::chrono::milliseconds expired_for, ValueRead& read) noexcept;
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;

@@ -98,13 +98,18 @@ void move_to_other_partition(const Server& server, Connection& cached, const std
         const Bytes late = rows_of(cached.ask(parse("between", between) + bind("z", "between") +
                                               execute("z") + execute("") + close('S', "between") + sync()));
         (void)cached.query("ROLLBACK; SET tiercache.mode = off");
-        const Bytes expected =
-            rows_of(cached.query(between.find("TimeZone") != Bytes::npos ? between + "; " + sql : sql));
+        const Bytes expected = rows_of(cached.query(
+            between.find("TimeZone") != Bytes::npos ? Bytes(between).append("; ").append(sql) : sql));
         (void)cached.query("SET tiercache.mode = auto; RESET TimeZone");
         (void)other.query(
             "BEGIN; TRUNCATE moved; INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g; COMMIT");
-        check(late == expected, "rows move to another partition, after '" + before + "', before '" + between +
-                                    "', under " + way.name + (moved ? "" : ", which has locked them"));
+        check(late == expected, std::string("rows move to another partition, after '")
+                                    .append(before)
+                                    .append("', before '")
+                                    .append(between)
+                                    .append("', under ")
+                                    .append(way.name)
+                                    .append(moved ? "" : ", which has locked them"));
     }
     (void)cached.ask(close('S', "s") + close('S', "set") + sync());
 }
@@ -129,8 +134,10 @@ void revoke_rights(const Server& server, Connection& cached) {
             }
             (void)other.query("GRANT SELECT ON u TO limited");
             (void)cached.query("RESET ROLE; RESET TimeZone; DROP TABLE IF EXISTS w");
-            check(good, std::string("rights are taken after the Bind of ").append(way.name) + ", before " +
-                            between);
+            check(good, std::string("rights are taken after the Bind of ")
+                            .append(way.name)
+                            .append(", before ")
+                            .append(between));
         }
         (void)cached.ask(close('S', "s") + close('S', "set") + sync());
     }

@@ -327,6 +327,30 @@ TEST(Parts, ValuesAsLongAsWasExpectedFitTheIndex) {
     }
 }
 
+// Short items fill the index before the memory, and push each other out of it, but no long value.
+TEST(Parts, ShortItemsTakeNoSlotOfALongValue) {
+    SegmentOptions options;
+    options.size_bytes = 32 * mib;
+    OwnMemory memory(options.size_bytes);
+    Segment segment = Segment::format(memory.span(), options).value();
+    constexpr std::uint64_t long_values = 10;
+    constexpr std::size_t long_bytes = std::size_t{512} << 10;
+    constexpr std::size_t short_bytes = 16;
+    for (std::uint64_t key = 0; key < long_values; ++key) {
+        ASSERT_TRUE(segment.put(oracle_entry(key, 1, long_bytes)).ok());
+    }
+    std::uint64_t end = long_values;
+    while (segment.stats().free_blocks > 8) {
+        for (const std::uint64_t some = end + 1000; end < some; ++end) {
+            ASSERT_TRUE(segment.put(oracle_entry(end, 1, short_bytes)).ok());
+        }
+    }
+    const SegmentStats full = segment.stats();
+    ASSERT_EQ(full.reclaimed_blocks, 0U);
+    ASSERT_LT(full.items, end);  // some were pushed out
+    for (std::uint64_t key = 0; key < long_values; ++key) EXPECT_TRUE(look_up(segment, key).hit) << key;
+}
+
 TEST(Parts, SixtyFourMebibytes) {
     SegmentOptions options;
     options.size_bytes = 512 * mib;

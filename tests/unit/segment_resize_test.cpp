@@ -363,6 +363,35 @@ TEST_F(ResizeTest, AFullIndexIsMadeForTheItemsThatAreThere) {
     EXPECT_LT(after.index_slots, 3 * small_bytes / 64);
 }
 
+// And for longer ones, when the memory is full of them.
+TEST_F(ResizeTest, AnIndexThatIsNearlyEmptyTakesNoRoomFromTheItems) {
+    const SegmentName name;
+    SharedCache cache = SharedCache::create(name, {.size_bytes = large_bytes, .item_bytes_mean = 64}).value();
+    const std::string value(4000, 'x');
+    // What is half full may be filled with short ones yet.
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(cache.put(key_name(i), value).ok());
+    const std::uint64_t slots = cache.stats().index_slots;
+    ASSERT_TRUE(resize(name, large_bytes).ok());
+    EXPECT_GE(cache.stats().index_slots * 10, slots * 9);
+    for (std::size_t i = 0; i < 2 * large_bytes / value.size(); ++i) {
+        ASSERT_TRUE(cache.put(key_name(static_cast<int>(i)), value).ok());
+    }
+    ASSERT_TRUE(resize(name, large_bytes).ok());
+    EXPECT_LT(cache.stats().index_slots, slots / 10);
+}
+
+// Where four blocks leave no room for the index that its items need, it keeps the one it has.
+TEST_F(ResizeTest, ASegmentOfFourBlocksCanBeResized) {
+    constexpr std::size_t mib = std::size_t{1} << 20;
+    const SegmentName name;
+    SegmentOptions options{.size_bytes = 5 * mib, .block_bytes = mib, .item_bytes_mean = 4096};
+    SharedCache cache = SharedCache::create(name, options).value();
+    ASSERT_EQ(cache.stats().block_count, 4U);
+    for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(cache.put(key_name(i), "short").ok());
+    EXPECT_TRUE(resize(name, 5 * mib).ok());
+    EXPECT_EQ(cache.stats().block_count, 4U);
+}
+
 // A value that takes many blocks is not begun when it would push out what was copied before.
 TEST_F(ResizeTest, CopiesOfLargeValuesPushNothingOutOfASmallerOne) {
     constexpr std::size_t mib = std::size_t{1} << 20;

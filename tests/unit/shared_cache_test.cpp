@@ -89,6 +89,17 @@ TEST_F(SharedCacheTest, EachGetIsCountedOnce) {
             EXPECT_TRUE(as_counted()) << key << ' ' << room;
         }
     }
+    // The soft ttl has passed: stale, if it had room.
+    ASSERT_TRUE(cache_.put("stale", text, {.ttl = 1h, .soft_ttl = 1ms}).ok());
+    std::this_thread::sleep_for(20ms);
+    EXPECT_EQ(cache_.get("stale", std::span(buffer).first(10)).found, Found::too_small);
+    ++too_small;
+    EXPECT_TRUE(as_counted());
+    EXPECT_EQ(cache_.stats().stale_hits, 0U);
+    EXPECT_EQ(cache_.get("stale", buffer).found, Found::stale);
+    ++hits;
+    EXPECT_TRUE(as_counted());
+    EXPECT_EQ(cache_.stats().stale_hits, 1U);
     for (const char* key : {"empty", "empty and tagged"}) {
         for (const std::span<std::byte> room : {std::span<std::byte>(), std::span(buffer)}) {
             EXPECT_EQ(cache_.get(key, room).found, Found::fresh) << key;
