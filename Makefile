@@ -68,7 +68,7 @@ DEMO := $(if $(DEMO_SRC),$(B)/demo/demo)
 EXTENSION := $(if $(PGEXT_SRC),$(if $(SANITIZE),,extension))
 
 .PHONY: build deps install check check-sanitizers check-memory sqlsmith soak sweep check-core check-fresh check-versions check-arm64 demo bench bench-l1 bench-l1-sizes bench-l4 bench-eviction clean help lint lint-product format \
-        format-check shell-check \
+        format-check shell-check include-check \
         libs tests fuzz benches demo-program extension extension-pause
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -97,7 +97,7 @@ help:
 	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
 	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv'
 	@echo 'make lint         clang-format, clang-tidy (ANALYZER_MODE=deep: half an hour more) and shellcheck;  make format  rewrites'
-	@echo 'make lint-product  the same without clang-tidy for tests, bench and demo (part of check)'
+	@echo 'make lint-product  the same without tests, bench and demo, each folder'"'"'s files together: a third of the time (part of check)'
 	@echo 'make clean        remove build/'
 	@echo
 	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'
@@ -257,7 +257,8 @@ check-versions:
 STYLED := $(sort $(foreach d,shm_cache client tools agent pg_extension tests bench demo, \
             $(wildcard $(foreach e,cpp hpp h,$(d)/*.$(e) $(d)/*/*.$(e) $(d)/*/*/*.$(e)))))
 tidied = $(patsubst %.cpp,build/lint/%.ok,$(1))
-PRODUCT_TIDIED := $(call tidied,$(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(PGEXT_SRC))
+PRODUCT_SRC := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(PGEXT_SRC)
+TIDIED_TOGETHER := $(patsubst %,build/lint/%/together.ok,$(sort $(foreach s,$(PRODUCT_SRC),$(firstword $(subst /, ,$s)))))
 TIDIED := $(call tidied,$(SOURCES) $(FUZZ_SRC) $(PGEXT_SRC))
 format-check:
 	@$(if $(STYLED),clang-format --dry-run -Werror $(STYLED),true)
@@ -266,11 +267,15 @@ shell-check:
 format:
 	@$(if $(STYLED),clang-format -i $(STYLED),true)
 lint: format-check shell-check $(TIDIED)
-# What check has time for: clang-tidy only for what is installed.
-lint-product: format-check shell-check $(PRODUCT_TIDIED)
+# What check has time for: clang-tidy only for what is installed, each folder's files together.
+lint-product: format-check shell-check include-check $(TIDIED_TOGETHER)
+include-check:
+	@awk '/^ *# *include/ && seen[FILENAME, $$NF]++ { print FILENAME ":" FNR ": error: included twice: " $$NF; bad = 1 } \
+	      END { exit bad }' $(STYLED)
 
 # `shallow` looks into calls of small functions only: a tenth of the time. ANALYZER_MODE=deep follows all.
 ANALYZER_MODE ?= shallow
+ANALYZER_FLAGS = -Xclang -analyzer-config -Xclang mode=$(ANALYZER_MODE)
 TIDY_FLAGS = $(BASE_FLAGS)
 build/lint/pg_extension/%.ok: TIDY_FLAGS = $(filter-out $(PG_INCLUDE),$(BASE_FLAGS:-isystem=)) \
                                            -isystem $(shell $(PG_CONFIG) --includedir-server) \
@@ -278,11 +283,18 @@ build/lint/pg_extension/%.ok: TIDY_FLAGS = $(filter-out $(PG_INCLUDE),$(BASE_FLA
 build/lint/%.ok: %.cpp $(wildcard .clang-tidy */.clang-tidy) | $(PREREQUISITES)
 	@mkdir -p $(@D)
 	@echo clang-tidy $<
-	@clang-tidy --quiet $< -- $(TIDY_FLAGS) -Xclang -analyzer-config -Xclang mode=$(ANALYZER_MODE) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@clang-tidy --quiet $< -- $(TIDY_FLAGS) $(ANALYZER_FLAGS) 2>$@.log || { cat $@.log >&2; exit 1; }
 	@if [ -e build/$*.d ]; then sed -e '1s|^[^:]*:|$@:|' -e 's|\.\./\.\./||g' build/$*.d >$(@:.ok=.d); \
 	 else $(CXX) $(TIDY_FLAGS) -MM -MP -MT $@ -MF $(@:.ok=.d) $<; fi
 	@touch $@
 -include $(TIDIED:.ok=.d)
+$(TIDIED_TOGETHER): build/lint/%/together.ok: $(PRODUCT_SRC) $(filter %.hpp %.h,$(STYLED)) tests/tidy.sh \
+                    $(wildcard .clang-tidy */.clang-tidy) | $(PREREQUISITES)
+	@mkdir -p $(@D)
+	@echo clang-tidy $*
+	@$(if $(wildcard $*/.clang-tidy),cp $*/.clang-tidy $(@D)/,rm -f $(@D)/.clang-tidy)
+	@tests/tidy.sh $(@D) $(filter $*/%,$(PRODUCT_SRC)) -- $(TIDY_FLAGS) $(ANALYZER_FLAGS) >$@.log || { cat $@.log >&2; exit 1; }
+	@touch $@
 
 # ---- install ----
 LIBDIR ?= $(PREFIX)/lib
