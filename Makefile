@@ -145,7 +145,15 @@ $(B)/lib/libtiercache.so: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
 	$(LINK) -shared -Wl,-soname,libtiercache.so.$(SOVERSION) -o $@ $^ $(CLIENT_LIBS)
 	@ln -sf libtiercache.so $@.$(SOVERSION)
 
-$(B)/bin/tiercache: $(call objects,$(TOOLS_SRC)) $(ALL_LIB)
+# The argument parser is all inline: compiled into each command's object it took most of the time of all of them.
+$(B)/tools/together.cpp: FORCE
+	@mkdir -p $(@D)
+	@printf '#include "%s"\n' $(TOOLS_SRC) | cmp -s - $@ || printf '#include "%s"\n' $(TOOLS_SRC) > $@
+$(B)/tools/together.o: $(B)/tools/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
+	$(COMPILE) -MMD -MP -c $< -o $@
+-include $(B)/tools/together.d
+
+$(B)/bin/tiercache: $(B)/tools/together.o $(ALL_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
