@@ -97,7 +97,7 @@ help:
 	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
 	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv'
 	@echo 'make lint         clang-format, clang-tidy (ANALYZER_MODE=deep: half an hour more) and shellcheck;  make format  rewrites'
-	@echo 'make lint-product  the same without tests, bench and demo, each folder'"'"'s files together: a third of the time (part of check)'
+	@echo 'make lint-product  the same without tests, bench and demo, each folder'"'"'s files together (part of check)'
 	@echo 'make clean        remove build/'
 	@echo
 	@echo 'PG_CONFIG=$(PG_CONFIG)   the server to build for'

@@ -63,7 +63,7 @@ void place(Geometry& g) noexcept {
 
 // At 60% of the slots in use fewer than 1 key in 100 finds no slot in its pair of buckets. Each part of a
 // long value has a slot, too, and the value is lost with any of them: for parts there are four times as many,
-// of which fewer than 1 in a million finds none.
+// so that where there is little else hardly one in a million finds none. (Among short items: choose_whole().)
 std::uint64_t buckets_for(const Geometry& g, std::uint64_t item_bytes_mean) noexcept {
     const std::uint64_t data_bytes = g.block_count * g.block_bytes;
     const std::uint64_t slots =
