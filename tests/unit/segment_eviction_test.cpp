@@ -394,7 +394,7 @@ TEST_F(EvictionTest, AKeyThatIsMovedIsNotTakenForAbsent) {
     const Index::Candidates slots = slots_of(1);
     Word& slot = slots[9];
     first.word->store(0);
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
     constexpr std::uint32_t rounds = 5'000;
 #else
     constexpr std::uint32_t rounds = 50'000;
