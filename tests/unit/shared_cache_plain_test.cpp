@@ -1,10 +1,13 @@
 // What the short way of get() to a plain value (segment_find_plain.hpp) has to look at, each where nothing
 // else would notice that it did not.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "shm_cache/layout.hpp"
@@ -31,6 +34,12 @@ class SharedCachePlainTest : public ::testing::Test {
         const auto at = std::search(data.begin(), data.end(), wanted.begin(), wanted.end());
         EXPECT_NE(at, data.end());
         return data.subspan(static_cast<std::size_t>(at - data.begin()), key.size());
+    }
+    // Of the block that lies there.
+    std::atomic<std::uint64_t>& state_at(std::uint64_t offset) {
+        const std::uint64_t block = (offset - geometry_.blocks_at) / geometry_.block_bytes;
+        return *reinterpret_cast<std::atomic<std::uint64_t>*>(
+            memory_.span().data() + geometry_.block_states_at + block * sizeof(std::uint64_t));
     }
     bool finds(const std::string& key) {
         std::string value;
@@ -67,9 +76,7 @@ TEST_F(SharedCachePlainTest, TheBlocksGenerationIsLookedAt) {
     const std::string key = "a key that is like no other in this memory";
     ASSERT_TRUE(cache_.put(key, "value", {.ttl = 1h}).ok());
     const auto offset = static_cast<std::uint64_t>(key_in_memory(key).data() - memory_.span().data());
-    const std::uint64_t block = (offset - geometry_.blocks_at) / geometry_.block_bytes;
-    auto& state = *reinterpret_cast<std::atomic<std::uint64_t>*>(
-        memory_.span().data() + geometry_.block_states_at + block * sizeof(std::uint64_t));
+    std::atomic<std::uint64_t>& state = state_at(offset);
     const std::uint64_t before = state.load();
     ASSERT_TRUE(finds(key));
     // The next; and the one that has all bits that a slot keeps of it.
@@ -79,6 +86,55 @@ TEST_F(SharedCachePlainTest, TheBlocksGenerationIsLookedAt) {
         state.store(before);
         EXPECT_TRUE(finds(key)) << lives;
     }
+}
+
+// A page that the copy has still to come to is not there: meanwhile the block is recycled, and written to.
+struct Recycler {
+    std::byte* page = nullptr;
+    std::atomic<std::uint64_t>* state = nullptr;
+    int times = 0;
+};
+constinit Recycler recycler;
+constexpr std::size_t page_bytes = 4096;
+
+void recycle(int /*signal*/) {
+    ++recycler.times;
+    (void)mprotect(recycler.page, page_bytes, PROT_READ | PROT_WRITE);
+    recycler.state->fetch_add(std::uint64_t{2} << 32);
+    std::memset(recycler.page, 'b', page_bytes);
+}
+
+TEST_F(SharedCachePlainTest, TheBlocksGenerationIsLookedAtAgainAfterTheCopy) {
+    const std::string key = "a key that is like no other in this memory";
+    ASSERT_TRUE(cache_.put(key, std::string(40'000, 'a'), {.ttl = 1h}).ok());
+    std::byte* const at = key_in_memory(key).data();
+    const std::uint64_t page = (reinterpret_cast<std::uintptr_t>(at) / page_bytes + 3) * page_bytes;
+    recycler = {reinterpret_cast<std::byte*>(page),
+                &state_at(static_cast<std::uint64_t>(at - memory_.span().data())), 0};
+    ASSERT_EQ(mprotect(recycler.page, page_bytes, PROT_NONE), 0);
+    struct sigaction action {};
+    struct sigaction before {};
+    action.sa_handler = recycle;
+    ASSERT_EQ(sigaction(SIGSEGV, &action, &before), 0);
+    std::string value;
+    EXPECT_FALSE(cache_.get(key, value));
+    EXPECT_EQ(recycler.times, 1);
+    ASSERT_EQ(sigaction(SIGSEGV, &before, nullptr), 0);
+}
+
+// Hits teach the sampler, too: without them each key was asked for once, and no memory would help.
+TEST_F(SharedCachePlainTest, HitsAreSampled) {
+    std::string value;
+    for (int round = 0; round < 50; ++round) {
+        for (int key = 0; key < 1000; ++key) {
+            const std::string name = "key " + std::to_string(key);
+            if (round % 10 == 0) {
+                ASSERT_TRUE(cache_.put(name, "value", {.ttl = 1h}).ok());
+            }
+            ASSERT_TRUE(cache_.get(name, value));
+        }
+    }
+    EXPECT_GT(cache_.stats().hit_ratio_fourfold, 0.9);
 }
 
 }  // namespace
