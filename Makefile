@@ -95,7 +95,7 @@ help:
 	@echo 'make bench-l1     the segment beside LMDB, Boost, TBB, libcuckoo, memcached and Redis; BENCH_FULL=1'
 	@echo 'make bench-l1-sizes   the segment at 1 GiB and 8 GiB'
 	@echo 'make bench-l4     L4 hits beside SELECT 1, the query itself and pgpool-II; the cost of L4 to writers'
-	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv'
+	@echo 'make bench-eviction  miss ratios beside other policies; TRACES=folder with peers.tsv; OVERESTIMATE=8: an index for more items'
 	@echo 'make lint         clang-format, clang-tidy (ANALYZER_MODE=deep: half an hour more) and shellcheck;  make format  rewrites'
 	@echo 'make lint-product  the same without tests, bench and demo, each folder'"'"'s files together (part of check)'
 	@echo 'make clean        remove build/'

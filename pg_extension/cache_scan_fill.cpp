@@ -12,13 +12,16 @@
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
+#include <access/htup_details.h>
 #include <access/parallel.h>
 #include <executor/executor.h>
 #include <miscadmin.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
+#include <utils/lsyscache.h>
 #include <utils/plancache.h>
 #include <utils/snapmgr.h>
+#include <utils/syscache.h>
 }
 
 namespace tiercache::cache_scan {
@@ -175,6 +178,32 @@ void start_after_all(State& state) {
         !has_child && locks_children(plan) && !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
     start(state, plan, takes_new ? GetTransactionSnapshot() : executor->es_snapshot, executor->es_top_eflags);
     SetUserIdAndSecContext(role, security);
+}
+
+// The snapshot may be older than the locks on tables that nobody named. Of one that was emptied, attached or
+// altered between the two it does not show what it should: the row of pg_class tells that.
+void check_late_snapshot(const State& state) {
+    if (state.late_query == nullptr || outerPlan(state.node.ss.ps.plan) != nullptr) return;
+    const PlannedStmt* plan = state.late_query->plannedstmt;
+    if (!locks_children(plan)) return;
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        HeapTuple row = entry->rtekind == RTE_RELATION
+                            ? SearchSysCache1(RELOID, ObjectIdGetDatum(entry->relid))
+                            : nullptr;
+        if (!HeapTupleIsValid(row)) continue;
+        const bool is_seen =
+            !XidInMVCCSnapshot(HeapTupleHeaderGetXmin(row->t_data), state.late_query->snapshot);
+        ReleaseSysCache(row);
+        if (is_seen) continue;
+        ereport(ERROR,
+                (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                 errmsg("could not serialize access due to a concurrent change of table \"%s\"",
+                        get_rel_name(entry->relid)),
+                 errdetail("The rows of a cached query are computed after settings or functions changed."),
+                 errhint("The transaction might succeed if retried.")));
+    }
 }
 
 void end_late(State& state) {

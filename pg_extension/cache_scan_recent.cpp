@@ -180,7 +180,7 @@ class Layout {
     answer->parameters = {room + parameters_at, parameters.size()};
     answer->columns = own_columns;
     answer->row_bytes = {room + rows_at, row_bytes.size()};
-    answer->rows = {list, state.rows.count, state.rows.depend_on};
+    answer->rows = {list, state.rows.count, state.rows.depends_on};
     return answer;
 }
 
@@ -213,7 +213,7 @@ tuple_payload::Rows copy_rows(const Answer& answer) {
     auto* room = static_cast<std::byte*>(palloc(answer.row_bytes.size() + list_bytes + 1));
     auto* list = reinterpret_cast<MinimalTuple*>(room + answer.row_bytes.size());
     put_rows(answer.rows, answer.row_bytes, room, list);
-    return {list, answer.rows.count, answer.rows.depend_on};
+    return {list, answer.rows.count, answer.rows.depends_on};
 }
 
 std::uint64_t erasures_now() noexcept {

@@ -40,12 +40,13 @@ void keep_tags(State& state, const EntryView& entry) {
     state.hit_tags = {kept, tags.size()};
 }
 
-// Nothing has begun to compute an answer yet that is asked for later than its portal was opened: PostgreSQL
-// would take settings, role and functions of that moment.
+// Since the portal was started.
 [[nodiscard]] bool is_same_session(const State& state) {
     return l4_cache::is_current(state.key) && equal(settings_now(state.facts), state.settings);
 }
 
+// Nothing has begun to compute an answer yet that is asked for later than its portal was opened: PostgreSQL
+// would take settings, role and functions of that moment.
 [[nodiscard]] bool still_answers(const State& state) {
     return is_same_session(state) && bypass_reason() == nullptr &&
            plan_is_current({state.stamp, false}, state.hit_tags);
@@ -343,17 +344,18 @@ void repeat(State& state) {
 // Would PostgreSQL, which computes rows when they are asked for, give those that are at hand?
 [[nodiscard]] bool are_as_asked(const State& state) {
     using tuple_payload::DependsOn;
-    if (state.rows.depend_on == DependsOn::nothing) return true;
+    if (state.rows.depends_on == DependsOn::nothing) return true;
     // Between two rows others may change what the next one depends on.
     if (runs_in_parts(state) && !state.facts.reads_ahead) return false;
     if (state.stays_open) return still_answers(state);
-    return is_alone(state.started) || (state.rows.depend_on == DependsOn::session && is_same_session(state));
+    return is_alone(state.started) || (state.rows.depends_on == DependsOn::session && is_same_session(state));
 }
 
 // A hit whose first row is asked for.
 void look_again(State& state) {
     if (are_as_asked(state)) return;
     if (child_of(state) == nullptr) start_after_all(state);
+    check_late_snapshot(state);
     leave_answer(state);
     bypass(state, "its rows are asked for later than its portal was started, or some at a time");
     pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);

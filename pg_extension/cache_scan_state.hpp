@@ -123,6 +123,8 @@ void start_late(State& state, int eflags);
 // or has come before its first row was asked for: with the rights, and where that is possible the snapshot,
 // of its start.
 void start_after_all(State& state);
+// Raises an error where the late plan's rows can't be those of its snapshot.
+void check_late_snapshot(const State& state);
 void end_late(State& state);
 void rescan_child(State& state);
 // The root of the plan that makes the rows.

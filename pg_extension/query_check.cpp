@@ -21,6 +21,7 @@ extern "C" {
 #include <optimizer/optimizer.h>
 #include <parser/parse_coerce.h>
 #include <utils/builtins.h>
+#include <utils/fmgroids.h>
 #include <utils/lsyscache.h>
 #include <utils/regproc.h>
 #include <utils/syscache.h>
@@ -237,6 +238,11 @@ void check_user_aggregate(Walk& walk, Oid aggregate) {
     ReleaseSysCache(row);
 }
 
+// Of those that are declared IMMUTABLE: what writes values as text goes by settings, and so does this one.
+[[nodiscard]] bool reads_session(Oid function) noexcept {
+    return function == F_QUOTE_IDENT || get_func_rettype(function) == CSTRINGOID;
+}
+
 bool check_function(Oid function, void* context) {
     auto& walk = *static_cast<Walk*>(context);
     if (function >= FirstNormalObjectId) {
@@ -254,6 +260,7 @@ bool check_function(Oid function, void* context) {
             check_stable_function(walk, function);
             break;
         default:
+            walk.findings.reads_session |= reads_session(function);
             break;
     }
     return false;

@@ -321,7 +321,7 @@ bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows)
     Parts parts{};
     if (!split(payload, parts) || !same_types(parts.columns, description)) return false;
     rows.count = parts.row_count;
-    rows.depend_on = parts.depends_on;
+    rows.depends_on = parts.depends_on;
     rows.rows = static_cast<MinimalTuple*>(
         palloc_extended(sizeof(MinimalTuple) * (parts.row_count + 1), MCXT_ALLOC_HUGE));
     const FixedFront front = fixed_front(description);

@@ -48,7 +48,7 @@ void finish_copy(Copy& copy);
 struct Rows {
     MinimalTuple* rows;  // palloc'ed
     std::uint64_t count;
-    DependsOn depend_on;
+    DependsOn depends_on;
 };
 // False when the bytes are no payload of rows of that description. Raises no errors but for memory.
 [[nodiscard]] bool read(std::span<const std::byte> payload, TupleDesc description, Rows& rows);

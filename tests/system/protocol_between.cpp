@@ -19,10 +19,13 @@ struct Server {
     [[nodiscard]] Connection connect() const { return {socket, user, database}; }
 };
 
+constexpr const char* serialization_failure = "a serialization failure";
+
 Bytes rows_of(const std::vector<Bytes>& messages) {
     Bytes rows;
     for (const Bytes& message : messages) {
         if (message[0] == 'D') rows += message;
+        if (message[0] == 'E' && message.find("C40001") != Bytes::npos) return serialization_failure;
         if (message[0] == 'E') throw std::runtime_error("an error: " + message);
     }
     return rows;
@@ -96,20 +99,47 @@ void move_to_other_partition(const Server& server, Connection& cached, const std
         }
         if (!moved) (void)other.query("ROLLBACK");
         const Bytes late = rows_of(cached.ask(parse("between", between) + bind("z", "between") +
-                                              execute("z") + execute("") + close('S', "between") + sync()));
+                                              execute("z") + execute("") + sync()));
         (void)cached.query("ROLLBACK; SET tiercache.mode = off");
+        (void)cached.ask(close('S', "between") + sync());
         const Bytes expected = rows_of(cached.query(
             between.find("TimeZone") != Bytes::npos ? Bytes(between).append("; ").append(sql) : sql));
         (void)cached.query("SET tiercache.mode = auto; RESET TimeZone");
         (void)other.query(
             "BEGIN; TRUNCATE moved; INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g; COMMIT");
-        check(late == expected, std::string("rows move to another partition, after '")
-                                    .append(before)
-                                    .append("', before '")
-                                    .append(between)
-                                    .append("', under ")
-                                    .append(way.name)
-                                    .append(moved ? "" : ", which has locked them"));
+        const bool may_fail = before != "SELECT 1" && between.find("TimeZone") != Bytes::npos;
+        check(late == expected || (may_fail && late == serialization_failure),
+              std::string("rows move to another partition, after '")
+                  .append(before)
+                  .append("', before '")
+                  .append(between)
+                  .append("', under ")
+                  .append(way.name)
+                  .append(moved ? "" : ", which has locked them"));
+    }
+    (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+}
+
+// The statement that asks which tables are in use is in a subtransaction: the portal outlives its failure.
+void fail_to_start_late(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT count(*) FROM moved";
+    Connection other = server.connect();
+    (void)other.query("SET lock_timeout = '1s'");
+    const Bytes expected = rows_of(cached.query(sql));
+    for (const Way& way : prepare(cached, sql)) {
+        warm(cached, way);
+        (void)cached.query("SET lock_timeout = '300ms'; BEGIN");
+        (void)cached.ask_until('2', way.bind_it + flush());
+        // Nothing fails under a plan that has locked all its tables.
+        (void)other.query("BEGIN; LOCK TABLE moved_1");
+        (void)cached.ask_until(
+            'D', parse("try", "SELECT try_empty(), try_empty()") + bind("z", "try") + execute("z") + flush());
+        (void)other.query("COMMIT");
+        const Bytes late = rows_of(cached.ask(execute("") + close('S', "try") + sync()));
+        bool warned = false;
+        for (const Bytes& answer : cached.query("COMMIT")) warned |= answer[0] == 'N';
+        (void)cached.query("RESET lock_timeout");
+        check(late == expected && !warned, std::string("a plan fails to start under ") + way.name);
     }
     (void)cached.ask(close('S', "s") + close('S', "set") + sync());
 }
@@ -168,7 +198,11 @@ int main(int argc, char** argv) {
                 move_to_other_partition(server, cached, written, before, between);
             }
         }
-        move_to_other_partition(server, cached, written, "SELECT 1", "SET TimeZone = 'Asia/Tokyo'");
+        for (const char* before : {"SELECT 1", "INSERT INTO noted VALUES (1)",
+                                   "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"}) {
+            move_to_other_partition(server, cached, written, before, "SET TimeZone = 'Asia/Tokyo'");
+        }
+        fail_to_start_late(server, cached);
         revoke_rights(server, cached);
     } catch (const std::exception& e) {
         std::cout << "not ok - " << e.what() << '\n';
