@@ -89,8 +89,8 @@ typedef struct tc_hit {
     int32_t is_negative; /* 1, with TC_NOT_FOUND: it is remembered that there is no such thing */
 } tc_hit;
 
-/* Copies the value of `key` to `buffer`. TC_OK; TC_NOT_FOUND; TC_TOO_LARGE: it has hit->size bytes, more than
- * `capacity`; TC_INVALID_ARGUMENT. `hit` may be NULL. */
+/* Copies the value of `key`, which must not lie in it, to `buffer`. TC_OK; TC_NOT_FOUND; TC_TOO_LARGE: it has
+ * hit->size bytes, more than `capacity`; TC_INVALID_ARGUMENT. `hit` may be NULL. */
 TC_API tc_code tc_shared_get(tc_shared_cache* cache, const void* key, size_t key_size, void* buffer,
                              size_t capacity, tc_hit* hit);
 /* The same into a tc_value: `*value` is one of an earlier call, or NULL. */
