@@ -56,9 +56,22 @@ is_wanted() {
     return 1
 }
 
+# into $processor_seconds: what the stages that have ended have used
+count_processor_seconds() {
+    local minutes seconds system_minutes system_seconds
+    times >"$logs/times" # not in a subshell, which has no such children
+    {
+        read -r _
+        IFS='ms ' read -r minutes seconds system_minutes system_seconds
+    } <"$logs/times"
+    processor_seconds=$((60 * (minutes + system_minutes) + ${seconds%.*} + ${system_seconds%.*}))
+}
+
 # report NAME STATUS SECONDS: the line of a stage that has ended; when it failed, with what its log says of that.
 report() {
-    local name=$1 status=$2 seconds=$3 log=$logs/$1.log good bad
+    local name=$1 status=$2 seconds=$3 log=$logs/$1.log before=${processor_seconds:-0} good bad
+    count_processor_seconds
+    seconds=$(printf '%5d s %5d s of processors' "$seconds" $((processor_seconds - before)))
     good=$(gtest_number PASSED "$log")
     bad=$(gtest_number FAILED "$log")
     good=$((${good:-0} + $(count '^ok( |$)' "$log")))
@@ -71,9 +84,9 @@ report() {
         { grep -E '^not ok|error:|\[  FAILED  \]' "$log" | head -n 20 && echo ...; tail -n 30 "$log"; } | sed 's/^/    /'
         # 137: it had to be killed after that time, and its group with it.
         ((status != 124 && status != 137)) || echo '    (ended: it took too long, see STAGE_MINUTES, or was killed)'
-        printf 'FAILED  %-24s %5d passed %3d failed %5d s   %s\n' "$name" "$good" "$bad" "$seconds" "$log"
+        printf 'FAILED  %-24s %5d passed %3d failed %s   %s\n' "$name" "$good" "$bad" "$seconds" "$log"
     else
-        printf 'ok      %-24s %5d passed %14d s\n' "$name" "$good" "$seconds"
+        printf 'ok      %-24s %5d passed            %s\n' "$name" "$good" "$seconds"
     fi
 }
 
@@ -138,12 +151,14 @@ running[$build_group]=build
 status=0
 wait "$build_group" || status=$?
 unset "running[$build_group]"
+count_processor_seconds
 if ((status != 0)); then
     grep -E -B2 -A8 'error|Error|\*\*\*' "$logs/build.log" | head -n 60
     echo "the build failed, see $logs/build.log"
     failed=1
     finish
 fi
+echo "# built in $SECONDS s, $processor_seconds s of processors"
 
 if [[ -n $sanitize ]]; then
     stage unit "$build/tests/unit_tests"
