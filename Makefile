@@ -33,7 +33,7 @@ CODE_FLAGS = -fno-tree-slp-vectorize
 $(B)/bench/%.o: private CODE_FLAGS =
 # Programs that torture for a fixed time do more of it when they are optimized.
 TORTURES := stress segment_soak segment_sweep segment_step segment_resize
-$(B)/tests/unit/%.o $(B)/tests/system/%.o: private CXXFLAGS = $(TEST_CXXFLAGS)
+$(B)/tests/unit/%.o $(B)/tests/system/%.o $(B)/tests/lib/%.o: private CXXFLAGS = $(TEST_CXXFLAGS)
 $(TORTURES:%=$(B)/tests/system/%.o): private CXXFLAGS := $(CXXFLAGS)
 BASE_FLAGS = -std=gnu++20 -Wall -Wextra -Werror -fPIC -pthread $(CODE_FLAGS) -I. -Iclient/include -isystem $(PG_INCLUDE)
 COMPILE = $(CXX) $(BASE_FLAGS) $(CXXFLAGS) $(SANFLAGS) $(CPPFLAGS)
@@ -48,11 +48,12 @@ TOOLS_SRC := $(wildcard tools/*.cpp)
 PGEXT_SRC := $(wildcard pg_extension/*.cpp pg_extension/*/*.cpp)
 UNIT_SRC := $(wildcard tests/unit/*.cpp)
 SYSTEM_SRC := $(wildcard tests/system/*.cpp)
+TEST_LIB_SRC := $(wildcard tests/lib/*.cpp)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.cpp)
 BENCH_SRC := $(wildcard bench/*.cpp)
 BENCH_L1_SRC := $(wildcard bench/l1/*.cpp bench/l1/*/*.cpp)
 DEMO_SRC := $(wildcard demo/*.cpp)
-SOURCES := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(UNIT_SRC) $(SYSTEM_SRC) $(BENCH_SRC) $(BENCH_L1_SRC) $(DEMO_SRC)
+SOURCES := $(SHM_SRC) $(CLIENT_SRC) $(TOOLS_SRC) $(UNIT_SRC) $(SYSTEM_SRC) $(TEST_LIB_SRC) $(BENCH_SRC) $(BENCH_L1_SRC) $(DEMO_SRC)
 
 SHM_LIB := $(if $(SHM_SRC),$(B)/lib/libtiercache_shm.a)
 CLIENT_LIB := $(if $(CLIENT_SRC),$(B)/lib/libtiercache.a)
@@ -182,7 +183,7 @@ SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp,$(wildcard $(foreach t,segment lea
 $(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(SHM_LIBS)
-$(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(ALL_LIB)
+$(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(call objects,$(TEST_LIB_SRC)) $(ALL_LIB)
 	$(LINK) -o $@ $(call whole,$^) $(CLIENT_LIBS)
 
 demo-program: build $(DEMO)

@@ -16,12 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 
 #include "shm_cache/shared_cache.hpp"
+#include "tests/lib/program_options.hpp"
 #include "tests/system/requirement.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
@@ -383,12 +383,12 @@ void run(std::uint64_t seed, std::uint64_t seconds) {
 }  // namespace tiercache
 
 int main(int argc, char** argv) {
-    CLI::App app{"Resizes a segment while processes use it"};
     std::uint64_t seed = 1;
     std::uint64_t seconds = 20;
-    app.add_option("--seed", seed);
-    app.add_option("--seconds", seconds);
-    CLI11_PARSE(app, argc, argv);
+    tiercache::test::ProgramOptions given("Resizes a segment while processes use it.");
+    given.number("--seed", seed);
+    given.number("--seconds", seconds);
+    given.parse(argc, argv);
     try {
         tiercache::run(seed, seconds);
     } catch (const std::exception& e) {

@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 
@@ -26,6 +25,7 @@
 #include "shm_cache/lease.hpp"
 #include "shm_cache/shared_cache.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/lib/program_options.hpp"
 #include "tests/system/requirement.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
@@ -536,12 +536,11 @@ int main(int argc, char** argv) {
     std::uint64_t seed = 1;
     std::uint64_t seconds = 120;
     std::uint64_t bound_ms = 250;
-    CLI::App app{"Kills and stops processes that share a segment, at random."};
-    app.add_option("--seed", seed)->capture_default_str();
-    app.add_option("--seconds", seconds, "for all worlds together")->capture_default_str();
-    app.add_option("--bound-ms", bound_ms, "CPU time that one operation may take, and time that it may sleep")
-        ->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    test::ProgramOptions given("Kills and stops processes that share a segment, at random.");
+    given.number("--seed", seed);
+    given.number("--seconds", seconds, "for all worlds together");
+    given.number("--bound-ms", bound_ms, "CPU time that one operation may take, and time that it may sleep");
+    given.parse(argc, argv);
     int failures = 0;
     std::uint64_t slowest_cpu_ns = 0;
     std::uint64_t slowest_wall_ns = 0;

@@ -19,7 +19,6 @@
 // by several processes, and in pieces.
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and stride give the same run.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -30,6 +29,7 @@
 #include "shm_cache/index.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/lib/program_options.hpp"
 #include "tests/system/requirement.hpp"
 #include "tests/system/stepped_process.hpp"
 #include "tests/unit/segment_inside.hpp"
@@ -435,19 +435,17 @@ int main(int argc, char** argv) {
     std::uint64_t shards = 1;
     bool progress = false;
     std::string only;
-    CLI::App app{"Kills and stops a process at single instructions of put()."};
-    app.add_option("--seed", seed)->capture_default_str();
-    app.add_option("--stride", stride, "instructions from one death to the next; 1 is every one")
-        ->check(CLI::PositiveNumber)
-        ->capture_default_str();
-    app.add_option("--shard", shard, "which of the shards this is, from 0 on");
-    app.add_option("--shards", shards)->check(CLI::PositiveNumber);
-    app.add_flag("--progress", progress, "a line each minute");
-    app.add_option("--puts", puts, "puts to stop in")->capture_default_str();
-    app.add_option("--heirs", heirs, "deaths of who recovers from a death")->capture_default_str();
-    app.add_option("--rounds", rounds, "of two writers of one key")->capture_default_str();
-    app.add_option("--only", only, "one sweep of these");
-    CLI11_PARSE(app, argc, argv);
+    tiercache::test::ProgramOptions given("Kills and stops a process at single instructions of put().");
+    given.number("--seed", seed);
+    given.number("--stride", stride, "instructions from one death to the next; 1 is every one", {.min = 1});
+    given.number("--shard", shard, "which of the shards this is, from 0 on");
+    given.number("--shards", shards, "", {.min = 1});
+    given.flag("--progress", progress, "a line each minute");
+    given.number("--puts", puts, "puts to stop in");
+    given.number("--heirs", heirs, "deaths of who recovers from a death");
+    given.number("--rounds", rounds, "of two writers of one key");
+    given.text("--only", only, "one sweep of these");
+    given.parse(argc, argv);
     int failures = 0;
     const auto run = [&](const char* name, const std::function<void()>& sweep) {
         if (!only.empty() && only != name) return;

@@ -14,13 +14,13 @@
 //            next, at every instruction until nothing is half done any more
 //
 // Prints `ok` or `not ok` lines. The seed is printed; the same seed and geometry give the same run.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <optional>
 
+#include "tests/lib/program_options.hpp"
 #include "tests/system/requirement.hpp"
 #include "tests/system/segment_change.hpp"
 #include "tests/system/segment_survivor.hpp"
@@ -352,15 +352,16 @@ int main(int argc, char** argv) {
     std::size_t heirs = 1;
     std::string only;
     tiercache::SegmentOptions options = tiercache::test::tiny_segment();
-    CLI::App app{"Deaths at every instruction of what is done to a segment, and of its recovery."};
-    app.add_option("--seed", seed)->capture_default_str();
-    app.add_option("--puts", puts, "that somebody dies in")->capture_default_str();
-    app.add_option("--others", others, "operations of each other kind")->capture_default_str();
-    app.add_option("--size", options.size_bytes, "of the segment, in bytes")->capture_default_str();
-    app.add_option("--block", options.block_bytes, "of the segment, in bytes")->capture_default_str();
-    app.add_option("--only", only, "one sweep of these");
-    app.add_option("--heirs", heirs, "deaths of each kind that are recovered from")->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    tiercache::test::ProgramOptions given(
+        "Deaths at every instruction of what is done to a segment, and of its recovery.");
+    given.number("--seed", seed);
+    given.number("--puts", puts, "that somebody dies in");
+    given.number("--others", others, "operations of each other kind");
+    given.number("--size", options.size_bytes, "of the segment, in bytes");
+    given.number("--block", options.block_bytes, "of the segment, in bytes");
+    given.text("--only", only, "one sweep of these");
+    given.number("--heirs", heirs, "deaths of each kind that are recovered from");
+    given.parse(argc, argv);
     int failures = 0;
     const auto run = [&](const char* name, const std::function<void()>& sweep) {
         if (!only.empty() && only != name) return;

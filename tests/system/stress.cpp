@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -29,6 +28,8 @@
 #include <string>
 #include <tiercache/cache.hpp>
 #include <vector>
+
+#include "tests/lib/program_options.hpp"
 
 namespace {
 
@@ -45,8 +46,8 @@ struct Settings {
     std::size_t pairs = 8;
     std::size_t writers = 2;
     std::uint64_t reads_per_kind = 40'000;
-    unsigned seconds_max = 300;
-    unsigned writer_nap_us_max = 8'000;
+    std::uint64_t seconds_max = 300;
+    std::uint64_t writer_nap_us_max = 8'000;
     std::uint64_t seed = 1;
 };
 
@@ -472,7 +473,8 @@ int run_all(const Settings& settings) {
     const int verdict = report(kinds, {after.all - before.all, after.recalled - before.recalled});
     if (failed) std::printf("stress: a process failed\n");
     if (!enough_reads(settings, kinds.size())) {
-        std::printf("stress: not enough reads in %u seconds\n", settings.seconds_max);
+        std::printf("stress: not enough reads in %llu seconds\n",
+                    static_cast<unsigned long long>(settings.seconds_max));
         failed = true;
     }
     return failed ? 1 : verdict;
@@ -482,17 +484,18 @@ int run_all(const Settings& settings) {
 
 int main(int argc, char** argv) {
     Settings settings;
-    CLI::App app{"Concurrent writers and readers through all tiers, checked read by read"};
-    app.add_option("--db", settings.conninfo, "libpq connection string")->required();
-    app.add_option("--segment", settings.segment, "name of an L1 segment to create and share")->required();
-    app.add_option("--redis", settings.redis, "unix socket of a Redis: adds a reader through L2");
-    app.add_option("--pairs", settings.pairs)->check(CLI::Range(std::size_t{2}, max_pairs));
-    app.add_option("--writers", settings.writers)->check(CLI::Range(1, 16));
-    app.add_option("--reads", settings.reads_per_kind, "reads for each kind of reader");
-    app.add_option("--seconds", settings.seconds_max, "give up after this time");
-    app.add_option("--nap-us", settings.writer_nap_us_max, "longest pause of a writer");
-    app.add_option("--seed", settings.seed);
-    CLI11_PARSE(app, argc, argv);
+    tiercache::test::ProgramOptions given(
+        "Concurrent writers and readers through all tiers, checked read by read.");
+    given.required_text("--db", settings.conninfo, "libpq connection string");
+    given.required_text("--segment", settings.segment, "name of an L1 segment to create and share");
+    given.text("--redis", settings.redis, "unix socket of a Redis: adds a reader through L2");
+    given.number("--pairs", settings.pairs, "", {2, max_pairs});
+    given.number("--writers", settings.writers, "", {1, 16});
+    given.number("--reads", settings.reads_per_kind, "reads for each kind of reader");
+    given.number("--seconds", settings.seconds_max, "give up after this time");
+    given.number("--nap-us", settings.writer_nap_us_max, "longest pause of a writer");
+    given.number("--seed", settings.seed);
+    given.parse(argc, argv);
     std::printf("stress: seed %llu\n", static_cast<unsigned long long>(settings.seed));
     std::fflush(stdout);
     return run_all(settings);
