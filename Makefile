@@ -165,8 +165,8 @@ pgxs = mkdir -p $(1) && $(MAKE) --no-print-directory -C $(1) -f $(ROOT)/pg_exten
 extension: $(SHM_LIB) | $(PREREQUISITES)
 	+@$(call pgxs,build/pg_extension)
 # With the pause points of the race tests compiled in; never installed.
-extension-pause: $(SHM_LIB) | $(PREREQUISITES)
-	+@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1)
+extension-pause: extension
+	+@$(call pgxs,build/pg_extension_pause,TIERCACHE_PAUSE=1 TIERCACHE_ALIKE=$(ROOT)/build/pg_extension)
 
 # ---- tests, benchmarks, demo ----
 tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
