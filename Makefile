@@ -146,13 +146,13 @@ $(B)/lib/libtiercache.so: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
 	$(LINK) -shared -Wl,-soname,libtiercache.so.$(SOVERSION) -o $@ $^ $(CLIENT_LIBS)
 	@ln -sf libtiercache.so $@.$(SOVERSION)
 
-# The argument parser is all inline: compiled into each command's object it took most of the time of all of them.
-$(B)/tools/together.cpp: FORCE
+# Inline functions, above all the argument parser's, take most of the time of each file of these: they are compiled as one.
+$(B)/%/together.cpp: FORCE
 	@mkdir -p $(@D)
-	@printf '#include "%s"\n' $(TOOLS_SRC) | cmp -s - $@ || printf '#include "%s"\n' $(TOOLS_SRC) > $@
-$(B)/tools/together.o: $(B)/tools/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
+	@printf '#include "%s"\n' $(wildcard $*/*.cpp) | cmp -s - $@ || printf '#include "%s"\n' $(wildcard $*/*.cpp) > $@
+$(B)/%/together.o: $(B)/%/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
 	$(COMPILE) -MMD -MP -c $< -o $@
--include $(B)/tools/together.d
+-include $(B)/tools/together.d $(B)/demo/together.d
 
 $(B)/bin/tiercache: $(B)/tools/together.o $(ALL_LIB)
 	@mkdir -p $(@D)
@@ -195,7 +195,7 @@ $(BENCH_L1): $(call objects,$(BENCH_L1_SRC)) $(SHM_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ -llmdb -ltbb -lhiredis $(SHM_LIBS)
 
-$(B)/demo/demo: $(call objects,$(DEMO_SRC)) $(ALL_LIB)
+$(B)/demo/demo: $(B)/demo/together.o $(ALL_LIB)
 	$(LINK) -o $@ $^ $(CLIENT_LIBS)
 
 # Fuzz targets and the code they reach are compiled by clang with libFuzzer, ASan and UBSan.

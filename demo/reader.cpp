@@ -43,9 +43,9 @@ Options cache_options(const Message& request) {
     return options;
 }
 
-class Reader {
+class CacheReader {
  public:
-    explicit Reader(const Message& request) : cache_(checked(Cache::open(cache_options(request)))) {
+    explicit CacheReader(const Message& request) : cache_(checked(Cache::open(cache_options(request)))) {
         check(cache_.database_status());
         check(cache_.clock_status());
         const auto segment = request.at("segment").get<std::string>();
@@ -151,7 +151,7 @@ class Reader {
     std::size_t elsewhere_ = 0;  // not from the expected tier
 };
 
-Message reply_to(const Message& request, std::optional<Reader>& reader) {
+Message reply_to(const Message& request, std::optional<CacheReader>& reader) {
     try {
         if (request.at("do") != "open") return reader.value().answer(request);
         reader.emplace(request);
@@ -165,7 +165,7 @@ Message reply_to(const Message& request, std::optional<Reader>& reader) {
 
 int serve_as_reader(int socket) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    std::optional<Reader> reader;
+    std::optional<CacheReader> reader;
     try {
         while (const std::optional<Message> request = receive_message(socket)) {
             send_message(socket, reply_to(*request, reader));
