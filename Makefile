@@ -178,7 +178,9 @@ $(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(CLIENT_LIBS)
 # What tests/system/sanitizers.sh builds with each sanitizer: the segment, and no more of the client than it needs.
-SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp,$(wildcard $(foreach t,segment lease local_authority shared_cache \
+# For TSan, which slows compiling down as well, without what has one thread of each process.
+SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp $(if $(filter thread,$(SANITIZE)),$(foreach t,adaptive huge_pages put_work, \
+                      tests/unit/segment_$(t)_test.cpp)),$(wildcard $(foreach t,segment lease local_authority shared_cache \
                       eviction reclaim stream view sampler statistics,tests/unit/$(t)*_test.cpp)))
 $(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
 	@mkdir -p $(@D)

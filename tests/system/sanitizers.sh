@@ -13,7 +13,7 @@ sanitized() {
     local filter='*-EachPolicy/PutWorkTest.*/1:EachPolicy/PutWorkTest.*/2:EachPolicy/PutWorkTest.*/3:EachPolicy/PutWorkTest.*/4:EachPolicy/PutWorkTest.*/5'
     filter+=':AdaptiveEviction.HoldsALoop:AdaptiveEviction.Keeps*:AdaptiveEviction.IsNear*:Parts.ValuesAsLong*'
     if [[ $1 == thread ]]; then
-        filter='-*PutWorkTest*:*TidyingTest*:AdaptiveEviction.*:SegmentCapacity.*:HugePages*:Entry.*:SamplerTest.Curve*'
+        filter='-*TidyingTest*:SegmentCapacity.*:Entry.*:SamplerTest.Curve*'
         filter+=':View.*:HeldViewTest.*'
         filter+=':Parts.APut*:Parts.ShortItems*:Parts.ValuesAsLong*:Parts.SixtyFour*:PartsTest.WithoutItsHead*:PartsTest.WhatIsUsed*:ResizeTest.CopiesOf*'
         filter+=':Parts.AWriterKilled*:PartsTest.EveryLength*:PartsTest.AQuarter*:PartsTest.AnEvictedPart*'
