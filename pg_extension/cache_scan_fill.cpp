@@ -12,12 +12,18 @@
 #include "shm_cache/monotonic_time.hpp"
 
 extern "C" {
+#include <access/genam.h>
 #include <access/htup_details.h>
 #include <access/parallel.h>
+#include <access/table.h>
+#include <access/xact.h>
+#include <catalog/indexing.h>
+#include <catalog/pg_class.h>
 #include <executor/executor.h>
 #include <miscadmin.h>
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
+#include <utils/fmgroids.h>
 #include <utils/lsyscache.h>
 #include <utils/plancache.h>
 #include <utils/snapmgr.h>
@@ -135,6 +141,45 @@ ResourceOwner use_late_owner(const State& state) noexcept {
     return false;
 }
 
+// The row of pg_class as the snapshot shows it.
+[[nodiscard]] HeapTuple relation_seen_by(Snapshot snapshot, Oid relation) {
+    Relation catalog = table_open(RelationRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+    SysScanDesc scan = systable_beginscan(catalog, ClassOidIndexId, true, snapshot, 1, &key);
+    HeapTuple row = systable_getnext(scan);
+    if (HeapTupleIsValid(row)) row = heap_copytuple(row);
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return row;
+}
+
+// Was it emptied, attached, detached or altered by others after the snapshot was taken? Then its rows of that
+// moment are no longer to be had.
+[[nodiscard]] bool is_unseen(Oid relation, Snapshot snapshot) {
+    HeapTuple now = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(now)) return false;
+    const TransactionId changer = HeapTupleHeaderGetXmin(now->t_data);
+    if (TransactionIdIsCurrentTransactionId(changer) || !XidInMVCCSnapshot(changer, snapshot)) return false;
+    HeapTuple then = relation_seen_by(snapshot, relation);
+    if (!HeapTupleIsValid(then)) return true;
+    const auto* a = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(now));
+    const auto* b = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(then));
+    return a->relfilenode != b->relfilenode || a->relispartition != b->relispartition ||
+           a->relnatts != b->relnatts;
+}
+
+// The snapshot may be older than the locks on tables that nobody named.
+[[nodiscard]] Oid unseen_table(const PlannedStmt* plan, Snapshot snapshot) {
+    if (!locks_children(plan)) return InvalidOid;
+    ListCell* cell = nullptr;
+    foreach (cell, plan->rtable) {
+        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
+        if (entry->rtekind == RTE_RELATION && is_unseen(entry->relid, snapshot)) return entry->relid;
+    }
+    return InvalidOid;
+}
+
 void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     const EState* executor = state.node.ss.ps.state;
     state.late_query = CreateQueryDesc(plan, executor->es_sourceText, snapshot, InvalidSnapshot,
@@ -142,6 +187,10 @@ void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     PushActiveSnapshot(state.late_query->snapshot);
     ExecutorStart(state.late_query, eflags);
     PopActiveSnapshot();
+    // Now: what this session does to the tables later is none of that plan's business.
+    if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr) {
+        state.late_unseen = unseen_table(plan, snapshot);
+    }
 }
 
 }  // namespace
@@ -180,30 +229,14 @@ void start_after_all(State& state) {
     SetUserIdAndSecContext(role, security);
 }
 
-// The snapshot may be older than the locks on tables that nobody named. Of one that was emptied, attached or
-// altered between the two it does not show what it should: the row of pg_class tells that.
-void check_late_snapshot(const State& state) {
-    if (state.late_query == nullptr || outerPlan(state.node.ss.ps.plan) != nullptr) return;
-    const PlannedStmt* plan = state.late_query->plannedstmt;
-    if (!locks_children(plan)) return;
-    ListCell* cell = nullptr;
-    foreach (cell, plan->rtable) {
-        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
-        HeapTuple row = entry->rtekind == RTE_RELATION
-                            ? SearchSysCache1(RELOID, ObjectIdGetDatum(entry->relid))
-                            : nullptr;
-        if (!HeapTupleIsValid(row)) continue;
-        const bool is_seen =
-            !XidInMVCCSnapshot(HeapTupleHeaderGetXmin(row->t_data), state.late_query->snapshot);
-        ReleaseSysCache(row);
-        if (is_seen) continue;
-        ereport(ERROR,
-                (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                 errmsg("could not serialize access due to a concurrent change of table \"%s\"",
-                        get_rel_name(entry->relid)),
-                 errdetail("The rows of a cached query are computed after settings or functions changed."),
-                 errhint("The transaction might succeed if retried.")));
-    }
+void check_late_rows(const State& state) {
+    if (!OidIsValid(state.late_unseen)) return;
+    ereport(ERROR,
+            (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+             errmsg("could not serialize access due to a concurrent change of table \"%s\"",
+                    get_rel_name(state.late_unseen)),
+             errdetail("The rows of a cached query had to be computed later than its portal was started."),
+             errhint("The transaction might succeed if retried.")));
 }
 
 void end_late(State& state) {

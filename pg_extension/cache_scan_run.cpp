@@ -348,14 +348,16 @@ void repeat(State& state) {
     // Between two rows others may change what the next one depends on.
     if (runs_in_parts(state) && !state.facts.reads_ahead) return false;
     if (state.stays_open) return still_answers(state);
-    return is_alone(state.started) || (state.rows.depends_on == DependsOn::session && is_same_session(state));
+    // What this transaction itself did meanwhile may be a change of definitions.
+    return is_alone(state.started) || (state.rows.depends_on == DependsOn::session &&
+                                       is_same_session(state) && bypass_reason() == nullptr);
 }
 
 // A hit whose first row is asked for.
 void look_again(State& state) {
     if (are_as_asked(state)) return;
     if (child_of(state) == nullptr) start_after_all(state);
-    check_late_snapshot(state);
+    check_late_rows(state);
     leave_answer(state);
     bypass(state, "its rows are asked for later than its portal was started, or some at a time");
     pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);

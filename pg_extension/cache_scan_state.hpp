@@ -55,6 +55,7 @@ struct State {
     std::span<const Tag> hit_tags;
 
     QueryDesc* late_query;     // of a node without a plan below it whose entry went away
+    Oid late_unseen;           // a table that it reads and its snapshot does not show as it is; or none
     ResourceOwner late_owner;  // of what that holds; nullptr: its portal's
 
     // Rows at hand, and how far they were read: 0 is before the first, count + 1 behind the last.
@@ -124,7 +125,7 @@ void start_late(State& state, int eflags);
 // of its start.
 void start_after_all(State& state);
 // Raises an error where the late plan's rows can't be those of its snapshot.
-void check_late_snapshot(const State& state);
+void check_late_rows(const State& state);
 void end_late(State& state);
 void rescan_child(State& state);
 // The root of the plan that makes the rows.

@@ -207,8 +207,11 @@ void Dependencies::add_plan_relations(List* relations) {
     ListCell* cell = nullptr;
     foreach (cell, relations) {
         const Oid relation = lfirst_oid(cell);
-        if (many && is_partition_of_one(relation, relations)) continue;
-        add_relation(relation);
+        if (many && is_partition_of_one(relation, relations)) {
+            add(unlisted_partitions_tag());
+        } else {
+            add_relation(relation);
+        }
     }
 }
 

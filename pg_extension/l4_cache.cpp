@@ -7,6 +7,7 @@
 
 #include "pg_extension/foreign_tables.hpp"
 #include "pg_extension/pause_point.hpp"
+#include "pg_extension/read_locks.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/snapshot_clock.hpp"
 #include "shm_cache/monotonic_time.hpp"
@@ -95,6 +96,13 @@ void note_hit(const EntryFields& fields, std::span<const Tag> tags) {
     tell_dependents(fields, tags);
 }
 
+// What is checked before locks were waited for is checked again.
+template <class Check>
+[[nodiscard]] Verdict check_and_lock(std::span<const Tag> tags, Check check) {
+    const Verdict verdict = check();
+    return verdict == Verdict::fresh && read_locks::take(tags) ? check() : verdict;
+}
+
 // May it be served? Counts the answer.
 [[nodiscard]] bool judge(const EntryView& entry, std::optional<std::uint64_t> snapshot_clock,
                          const Demand& demand) {
@@ -113,8 +121,10 @@ void note_hit(const EntryFields& fields, std::span<const Tag> tags) {
     }
     const std::uint64_t stamp = entry.fields.stamp;
     const std::uint64_t epoch = entry.fields.epoch;
-    const Verdict verdict = snapshot_clock ? check_for_snapshot(tags, stamp, epoch, *snapshot_clock)
-                                           : check_for_transaction(tags, stamp, epoch);
+    const Verdict verdict = check_and_lock(tags, [&] {
+        return snapshot_clock ? check_for_snapshot(tags, stamp, epoch, *snapshot_clock)
+                              : check_for_transaction(tags, stamp, epoch);
+    });
     if (verdict != Verdict::fresh) {
         if (demand.max_staleness_ms == 0 || !may_be_stale(entry, tags, demand)) {
             count(counters.misses_changed);
@@ -146,10 +156,10 @@ bool serves(const EntryView& entry, std::uint64_t snapshot_clock) {
     return serves(entry.fields, entry.tags.copy_to(tags), snapshot_clock);
 }
 bool serves(const EntryFields& fields, std::span<const Tag> tags, std::uint64_t snapshot_clock) {
-    if (fields.lifetime.expired_at(monotonic_coarse_ns()) ||
-        check_for_snapshot(tags, fields.stamp, fields.epoch, snapshot_clock) != Verdict::fresh) {
-        return false;
-    }
+    if (fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
+    const Verdict verdict = check_and_lock(
+        tags, [&] { return check_for_snapshot(tags, fields.stamp, fields.epoch, snapshot_clock); });
+    if (verdict != Verdict::fresh) return false;
     note_hit(fields, tags);
     return true;
 }

@@ -1,5 +1,6 @@
 #include "pg_extension/query_check.hpp"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstring>
 
@@ -238,9 +239,24 @@ void check_user_aggregate(Walk& walk, Oid aggregate) {
     ReleaseSysCache(row);
 }
 
-// Of those that are declared IMMUTABLE: what writes values as text goes by settings, and so does this one.
-[[nodiscard]] bool reads_session(Oid function) noexcept {
-    return function == F_QUOTE_IDENT || get_func_rettype(function) == CSTRINGOID;
+// PostgreSQL's own that are declared IMMUTABLE and go by settings, or by rows of catalogs, all the same: what
+// writes values as text, what takes a text search configuration or dictionary, and these. (sql/immutable
+// looks for others.)
+[[nodiscard]] bool reads_session(Oid function) {
+    switch (function) {
+        case F_QUOTE_IDENT:
+        case F_AGE_TIMESTAMPTZ_TIMESTAMPTZ:
+        case F_TIMEZONE_TEXT_TIMESTAMP:
+        case F_TIMEZONE_TEXT_TIMESTAMPTZ:
+            return true;
+        default:
+            break;
+    }
+    Oid* arguments = nullptr;
+    int count = 0;
+    if (get_func_signature(function, &arguments, &count) == CSTRINGOID) return true;
+    return std::any_of(arguments, arguments + count,
+                       [](Oid type) { return type == REGCONFIGOID || type == REGDICTIONARYOID; });
 }
 
 bool check_function(Oid function, void* context) {

@@ -35,8 +35,8 @@ struct Findings {
     bool calls_user_functions = false;
     // Does the planner compute what some of them return? Of a STABLE one it only estimates with that.
     bool folds_user_functions = false;
-    // Does what it computes depend on the session's settings or role, or on names? What its types are written
-    // as does, whatever its functions are declared as.
+    // Does what it computes depend on the session's settings or role, on names or on rows of catalogs? What
+    // its types are written as does, whatever its functions are declared as.
     bool reads_session = false;
     // String nodes: the settings that it reads, by itself or in a function that says so; they must be in the
     // key.

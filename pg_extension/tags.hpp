@@ -16,7 +16,8 @@ enum class TagKind : std::uint32_t {
     definitions = 4,
     label = 5,
     foreign_servers = 6,
-    names = 7
+    names = 7,
+    unlisted_partitions = 8
 };
 
 namespace detail {
@@ -29,11 +30,33 @@ struct TagName {
 [[nodiscard]] inline Tag tag_of_name(const TagName& name) noexcept {
     return hash_bytes(std::as_bytes(std::span(&name, 1)));
 }
+
+// The finalizer of MurmurHash3 (Austin Appleby), which loses nothing.
+constexpr std::uint64_t mix_factors[] = {0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53};
+[[nodiscard]] constexpr std::uint64_t fold(std::uint64_t x) noexcept { return x ^ x >> 33; }
+[[nodiscard]] constexpr std::uint64_t mix(std::uint64_t x) noexcept {
+    return fold(fold(fold(x) * mix_factors[0]) * mix_factors[1]);
+}
+// By Newton's method: each step doubles the number of right bits, which is 3 at first.
+[[nodiscard]] constexpr std::uint64_t inverse(std::uint64_t odd) noexcept {
+    std::uint64_t x = odd;
+    for (int bits = 3; bits < 64; bits *= 2) x *= 2 - odd * x;
+    return x;
+}
+[[nodiscard]] constexpr std::uint64_t unmix(std::uint64_t x) noexcept {
+    return fold(fold(fold(x) * inverse(mix_factors[1])) * inverse(mix_factors[0]));
+}
+static_assert(unmix(mix(0x0123456789abcdef)) == 0x0123456789abcdef);
 }  // namespace detail
 
 // A table, materialized view, partitioned table, view: its rows, its definition and who may read it.
 [[nodiscard]] inline Tag relation_tag(Oid relation) noexcept {
-    return detail::tag_of_name({TagKind::relation, MyDatabaseId, relation, 0});
+    return detail::mix(std::uint64_t{MyDatabaseId} << 32 | relation);
+}
+// The relation of this database whose tag that is; InvalidOid: it is none.
+[[nodiscard]] inline Oid relation_of(Tag tag) noexcept {
+    const std::uint64_t name = detail::unmix(tag);
+    return name >> 32 == MyDatabaseId ? static_cast<Oid>(name) : InvalidOid;
 }
 
 // A row of a syscache by its hash value, as PlanInvalItem has it: PROCOID, TYPEOID, NAMESPACEOID. By name,
@@ -64,6 +87,12 @@ struct TagName {
 // up by name while they run: no plan tells it.
 [[nodiscard]] inline Tag names_tag() noexcept {
     return detail::tag_of_name({TagKind::names, MyDatabaseId, 0, 0});
+}
+
+// What has it was read from partitions whose tags it has not, only those of the tables above them. Never
+// written.
+[[nodiscard]] inline Tag unlisted_partitions_tag() noexcept {
+    return detail::tag_of_name({TagKind::unlisted_partitions, 0, 0, 0});
 }
 
 // A name of the user's own, in this database.

@@ -12,6 +12,7 @@
 #include "pg_extension/query_check.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/read_ahead.hpp"
+#include "pg_extension/read_locks.hpp"
 #include "pg_extension/refusals.hpp"
 #include "pg_extension/session_key.hpp"
 #include "pg_extension/settings.hpp"
@@ -342,9 +343,13 @@ bool wants_child = false;
     const char* reason = nullptr;
     if (!cache_scan::make_key(facts, parameters, key, reason)) return false;
     if (!l4_cache::peek(key, entry) || entry.fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
-    std::array<Tag, max_entry_tags> tags;
-    return check_for_transaction(entry.tags.copy_to(tags), entry.fields.stamp, entry.fields.epoch) ==
-           Verdict::fresh;
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    if (check_for_transaction(tags, entry.fields.stamp, entry.fields.epoch) != Verdict::fresh) return false;
+    // Before the snapshot of the query is taken, as the planner locks what it finds. The look-up judges
+    // again.
+    (void)read_locks::take(tags);
+    return true;
 }
 
 [[nodiscard]] std::uint64_t refusal_hash(const Query* query, const char* source) {
