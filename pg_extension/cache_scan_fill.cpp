@@ -222,9 +222,10 @@ void start_after_all(State& state) {
     }
     // The query's start has passed that, by the rights of its moment.
     pg::waive_plan_permissions(plan);
-    // As in start_late(). But what this transaction did since does not belong into the answer.
-    const bool takes_new =
-        !has_child && locks_children(plan) && !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
+    // As in start_late(), where the hit has locked nothing (read_locks.hpp). But what this transaction did
+    // since does not belong into the answer.
+    const bool takes_new = !has_child && locks_children(plan) && !IsTransactionBlock() &&
+                           !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
     start(state, plan, takes_new ? GetTransactionSnapshot() : executor->es_snapshot, executor->es_top_eflags);
     SetUserIdAndSecContext(role, security);
 }
