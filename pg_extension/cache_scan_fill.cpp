@@ -24,6 +24,7 @@ extern "C" {
 #include <tcop/dest.h>
 #include <tcop/tcopprot.h>
 #include <utils/fmgroids.h>
+#include <utils/inval.h>
 #include <utils/lsyscache.h>
 #include <utils/plancache.h>
 #include <utils/snapmgr.h>
@@ -210,6 +211,8 @@ void start_late(State& state, int eflags) {
 void start_after_all(State& state) {
     const EState* executor = state.node.ss.ps.state;
     const bool has_child = outerPlan(state.node.ss.ps.plan) != nullptr;
+    // All locks may be held already, and then nothing else looks for what others have changed.
+    AcceptInvalidationMessages();
     Oid role = InvalidOid;
     int security = 0;
     // Planner and executor look at rights, too. An error ends the role with its transaction.

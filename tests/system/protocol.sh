@@ -24,6 +24,9 @@ CREATE FUNCTION count_u(id int) RETURNS bigint LANGUAGE plpgsql STABLE SET tierc
 CREATE ROLE limited;
 GRANT SELECT ON u TO limited;
 CREATE TABLE noted (v int);
+CREATE TEXT SEARCH CONFIGURATION cfg (COPY = simple);
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET default_text_search_config = 'cfg';
 CREATE FUNCTION times_of_loop(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE r record;
 BEGIN
