@@ -385,8 +385,9 @@ Status check_resizer(const std::string& name, uid_t owner) {
 }
 
 // An index that is full lets go of items that there is room for, and one that is nearly empty when the blocks
-// are not takes room from them. When items are as long as was expected, 60% of its slots are in use
-// (layout.cpp); where it is much more or less, the next one is made for the items that are there.
+// are full takes room from them. When items are as long as was expected, 60% of its slots are in use
+// (layout.cpp); where it is much more or less, the next one is made for the items that are there. Where few
+// are, as after a clear(), they say nothing of those to come.
 std::size_t item_bytes_for_successor(const Geometry& geometry, const BlockTable& blocks, const Index& index,
                                      bool filling, std::size_t expected) noexcept {
     std::uint64_t items = 0;
@@ -396,7 +397,10 @@ std::size_t item_bytes_for_successor(const Geometry& geometry, const BlockTable&
         bytes += header.units() * unit_bytes;
     });
     const std::uint64_t slots = geometry.bucket_count * slots_per_bucket;
-    if (items == 0 || (items * 10 < slots * 7 && (filling || items * 10 > slots * 3))) return expected;
+    const bool crowded = items * 10 >= slots * 7;
+    const bool half_full = !filling && bytes * 2 > geometry.block_count * geometry.block_bytes;
+    const bool needless = half_full && items * 10 <= slots * 3;
+    if (items == 0 || !(crowded || needless)) return expected;
     return std::max<std::size_t>(bytes / items, item_bytes_min);
 }
 

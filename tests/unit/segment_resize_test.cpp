@@ -380,6 +380,24 @@ TEST_F(ResizeTest, AnIndexThatIsNearlyEmptyTakesNoRoomFromTheItems) {
     EXPECT_LT(cache.stats().index_slots, slots / 10);
 }
 
+// What happens to be there after a clear() says nothing of what comes.
+TEST_F(ResizeTest, AFewLongValuesAfterAClearLeaveTheIndexAsItIs) {
+    constexpr std::size_t mib = std::size_t{1} << 20;
+    const SegmentName name;
+    SharedCache cache = SharedCache::create(name, {.size_bytes = 16 * mib}).value();
+    const auto fill_it = [&] {
+        for (int i = 0; i < 80'000; ++i) ASSERT_TRUE(cache.put(key_name(i), value_of(i)).ok());
+    };
+    fill_it();
+    const std::uint64_t slots = cache.stats().index_slots;
+    ASSERT_TRUE(cache.clear().ok());
+    ASSERT_TRUE(cache.put("long", std::string(100'000, 'l')).ok());
+    ASSERT_TRUE(resize(name, 32 * mib).ok());
+    EXPECT_GT(cache.stats().index_slots, slots);
+    fill_it();
+    EXPECT_GT(count_of(cache, 80'000), 79'000);
+}
+
 // Where four blocks leave no room for the index that its items need, it keeps the one it has.
 TEST_F(ResizeTest, ASegmentOfFourBlocksCanBeResized) {
     constexpr std::size_t mib = std::size_t{1} << 20;
