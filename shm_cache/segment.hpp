@@ -174,7 +174,8 @@ class Segment {
     // invalid_argument (an entry that no tier may keep: entry_no_store), too_large, no_space (every block is
     // pinned or being reclaimed by others, or this process has no process slot: drop the entry and go on),
     // unavailable (the segment was resized and this process can't open what took its place, for want of
-    // descriptors, memory or rights, or because it was removed: nothing is found either until it can).
+    // descriptors, memory or rights, or because it was removed: nothing is found either until it can). What
+    // can't be stored leaves what there was.
     Status put(std::span<const std::byte> entry) noexcept;
 
     // Stores a value without making an entry of it first; the counterpart of get_value(). `stored` is as long

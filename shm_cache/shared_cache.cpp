@@ -337,6 +337,15 @@ std::optional<std::string> SharedCache::get(std::string_view key) {
 
 Status SharedCache::store(Key key, Key value, const PutOptions& options, const LocalStamp& stamp,
                           std::uint8_t flags, std::uint32_t age_ms) noexcept {
+    const KeyHash hash = hash_key(key);
+    Status status = try_store(hash, key, value, options, stamp, flags, age_ms);
+    // It would be served in place of what is known by now, for ever perhaps.
+    if (!status.ok()) (void)segment_.erase(hash, key);
+    return status;
+}
+
+Status SharedCache::try_store(const KeyHash& hash, Key key, Key value, const PutOptions& options,
+                              const LocalStamp& stamp, std::uint8_t flags, std::uint32_t age_ms) noexcept {
     if (options.tags.too_many()) return Status(StatusCode::too_large);
     EntryFields fields;
     fields.lifetime = {monotonic_ns(), age_ms, ttl_ms(options.soft_ttl), ttl_ms(options.ttl)};
@@ -346,7 +355,6 @@ Status SharedCache::store(Key key, Key value, const PutOptions& options, const L
     fields.data_class = options.data_class;
     fields.fill_cost_us = static_cast<std::uint32_t>(
         std::clamp<std::chrono::microseconds::rep>(options.cost.count(), 0, UINT32_MAX));
-    const KeyHash hash = hash_key(key);
     // Nobody would be served it: it was computed before a clear(), or before the segment was resized. What it
     // was to replace is older.
     const LocalAuthority& authority = segment_.current().authority;

@@ -204,7 +204,8 @@ class SharedCache {
     // is returned to its caller and served to nobody else.
     //
     // Errors: not_found (no such thing), timeout (the deadline), the loader's own; invalid_argument (tags in
-    // a segment without a clock). That a value can't be stored is no error.
+    // a segment without a clock). That a value can't be stored is no error: its caller has it, and the old
+    // one is taken out.
     template <ValueLoader Loader>
     Status get_or_load(std::string_view key, std::string& value, const LoadOptions& options, Loader&& loader,
                        Hit* hit = nullptr);
@@ -213,11 +214,13 @@ class SharedCache {
 
     // ---- writing ----
 
-    // Stores a value in place of an older one. Errors: too_large (see SegmentStats::largest_value_bytes);
+    // Stores a value in place of an older one; when it can't, it takes that one out, which is not to be
+    // served in place of what is known by now. Errors: too_large (see SegmentStats::largest_value_bytes);
     // no_space (nothing can be evicted now, or there are more processes than process slots: go on without);
     // unavailable (the segment was resized, and this process can't open what took its place, for want of
-    // descriptors, memory or rights, or because that was removed: until it can nothing is found here either);
-    // invalid_argument (tags in a segment without a clock).
+    // descriptors, memory or rights, or because that was removed: until it can nothing is found here either;
+    // the others may still find the old value); invalid_argument (tags in a segment without a clock: nothing
+    // is touched).
     Status put(std::string_view key, std::string_view value, const PutOptions& options = {}) noexcept;
     // Remembers that there is no such thing.
     Status put_negative(std::string_view key, const PutOptions& options = {}) noexcept;
@@ -307,6 +310,8 @@ class SharedCache {
     [[nodiscard]] Status check_tags(const Tags& tags) const noexcept;
     Status store(Key key, Key value, const PutOptions& options, const LocalStamp& stamp, std::uint8_t flags,
                  std::uint32_t age_ms) noexcept;
+    Status try_store(const KeyHash& hash, Key key, Key value, const PutOptions& options,
+                     const LocalStamp& stamp, std::uint8_t flags, std::uint32_t age_ms) noexcept;
 
     // shared_cache_load.cpp
     struct Load;

@@ -140,6 +140,40 @@ TEST_F(SharedCacheTest, ValuesOfAllSizesAndBytes) {
     EXPECT_EQ(cache_.put("key", std::string(2 << 20, 'x')).code(), StatusCode::too_large);
 }
 
+// Else it would be served in place of the one that is known by now.
+TEST_F(SharedCacheTest, APutThatFailsTakesTheOldValueOut) {
+    PutOptions options;
+    const auto leaves_nothing = [&](std::string_view value, bool negative) {
+        EXPECT_TRUE(cache_.put("key", "old").ok());
+        const Status status =
+            negative ? cache_.put_negative("key", options) : cache_.put("key", value, options);
+        EXPECT_EQ(status.code(), StatusCode::too_large);
+        EXPECT_EQ(found("key"), Found::nothing);
+    };
+    leaves_nothing(std::string(2 << 20, 'n'), false);
+    const std::size_t huge = max_entry_payload_bytes + 1;
+    void* pages = mmap(nullptr, huge, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ASSERT_NE(pages, MAP_FAILED);
+    leaves_nothing({static_cast<const char*>(pages), huge}, false);
+    munmap(pages, huge);
+    options.compress = true;
+    std::string hard(2 << 20, ' ');
+    std::mt19937 random(1);
+    for (char& c : hard) c = static_cast<char>(random());
+    leaves_nothing(hard, false);
+    for (int i = 0; i < 17; ++i) options.tags.add("tag");
+    leaves_nothing("new", false);
+    leaves_nothing("", true);
+}
+
+// Nothing is known of a key that is none.
+TEST_F(SharedCacheTest, APutUnderAKeyThatIsTooLongTouchesNothing) {
+    ASSERT_TRUE(cache_.put("key", "value").ok());
+    EXPECT_EQ(cache_.put("key" + std::string(1 << 20, '.'), "new").code(), StatusCode::too_large);
+    EXPECT_EQ(cache_.get("key"), "value");
+    EXPECT_EQ(cache_.stats().erased_items, 0U);
+}
+
 TEST_F(SharedCacheTest, AValueIsServedUntilItsTtlAndIsStaleAfterItsSoftTtl) {
     ASSERT_TRUE(cache_.put("key", "value", {.ttl = 400ms, .soft_ttl = 150ms}).ok());
     EXPECT_EQ(found("key"), Found::fresh);
@@ -286,7 +320,8 @@ TEST_F(SharedCacheTest, ASegmentWithoutAClockHasNoTags) {
     SharedCache plain(Segment::create(plain_name, small()).value());
     EXPECT_TRUE(plain.put("a", "1").ok());
     EXPECT_EQ(plain.get("a"), "1");
-    EXPECT_EQ(plain.put("a", "1", {.tags = {"x"}}).code(), StatusCode::invalid_argument);
+    EXPECT_EQ(plain.put("a", "2", {.tags = {"x"}}).code(), StatusCode::invalid_argument);
+    EXPECT_EQ(plain.get("a"), "1");  // untouched
     const auto load = [] { return std::string("2"); };
     EXPECT_EQ(plain.get_or_load("b", {.tags = {"x"}}, load).status().code(), StatusCode::invalid_argument);
     EXPECT_EQ(plain.get_or_load("b", {}, load).value(), "2");
@@ -499,6 +534,29 @@ TEST_F(SharedCacheLoadTest, TheLoaderMayChangeTheOptions) {
     EXPECT_EQ(found("a"), Found::fresh);
     (void)cache_.invalidate("x");
     EXPECT_EQ(found("a"), Found::nothing);
+}
+
+// And there it would be refreshed in vain again and again.
+TEST_F(SharedCacheLoadTest, AValueThatHasOutgrownTheSegmentLeavesNoOldOneBehind) {
+    const LoadOptions options{.soft_ttl = 1ms};
+    std::string value;
+    ASSERT_TRUE(cache_.get_or_load("key", value, options, loader("old")).ok());
+    sleep_for(30ms);
+    ASSERT_TRUE(cache_.get_or_load("key", value, options, loader(std::string(2 << 20, 'n'))).ok());
+    EXPECT_EQ(loads_, 2);
+    EXPECT_EQ(value.size(), std::size_t{2} << 20);
+    EXPECT_EQ(found("key"), Found::nothing);
+}
+
+// Without a negative_ttl nothing is remembered, the old value least of all.
+TEST_F(SharedCacheLoadTest, WhatIsNoMoreLeavesNoOldValueBehind) {
+    const LoadOptions options{.soft_ttl = 1ms};
+    std::string value;
+    ASSERT_TRUE(cache_.get_or_load("key", value, options, loader("old")).ok());
+    sleep_for(30ms);
+    const auto gone = [] { return std::optional<std::string>(); };
+    EXPECT_EQ(cache_.get_or_load("key", value, options, gone).code(), StatusCode::not_found);
+    EXPECT_EQ(found("key"), Found::nothing);
 }
 
 TEST_F(SharedCacheLoadTest, NoSuchThing) {

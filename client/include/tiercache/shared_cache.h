@@ -146,10 +146,12 @@ typedef struct tc_put_options {
 #define TC_PUT_OPTIONS_INIT \
     { sizeof(tc_put_options), -1, -1, TC_WARM, 0, NULL, 0, 0 }
 
-/* Stores a value in place of an older one. TC_TOO_LARGE: more than 64 MiB, or than a quarter of the segment;
- * TC_NO_SPACE: nothing can be evicted now, go on. TC_UNAVAILABLE: the segment was resized (tiercache segment
- * resize) and this process can't open what took its place, for want of descriptors, memory or rights, or
- * because that was removed; until it can nothing is found in it either. */
+/* Stores a value in place of an older one; when it can't, it takes that one out, which is not to be served in
+ * place of what is known by now. TC_INVALID_ARGUMENT: nothing is touched. TC_TOO_LARGE: more than 64 MiB, or
+ * than a quarter of the segment; TC_NO_SPACE: nothing can be evicted now, go on. TC_UNAVAILABLE: the segment
+ * was resized (tiercache segment resize) and this process can't open what took its place, for want of
+ * descriptors, memory or rights, or because that was removed; until it can nothing is found in it either; the
+ * others may still find the old value. */
 TC_API tc_status* tc_shared_put(tc_shared_cache* cache, const void* key, size_t key_size, const void* value,
                                 size_t value_size, const tc_put_options* options);
 /* The segment's clock before a value is computed: an invalidation that comes meanwhile is not missed. */
@@ -184,7 +186,8 @@ typedef struct tc_load_options {
     { sizeof(tc_load_options), TC_PUT_OPTIONS_INIT, 0, 0, 1000, -1, 1.0 }
 
 /* The value of `key`, or what `loader` makes of it. One process loads, the others wait, or get the old value
- * where only its soft_ttl has passed; should the loader's process die or be late, another loads. */
+ * where only its soft_ttl has passed; should the loader's process die or be late, another loads. A
+ * value that can't be stored is returned all the same, and the old one is taken out. */
 TC_API tc_status* tc_shared_get_or_load(tc_shared_cache* cache, const void* key, size_t key_size,
                                         const tc_load_options* options, tc_loader loader, void* context,
                                         tc_value** value, tc_hit* hit);
