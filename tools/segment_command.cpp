@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shm_cache/segment.hpp"
+#include "shm_cache/shared_cache.hpp"
 #include "tools/common.hpp"
 #include "tools/segment_output.hpp"
 #include "tools/segment_watch.hpp"
@@ -99,7 +100,8 @@ Status show_segment(const SegmentCommand& command) {
 Status clear_segment(const SegmentCommand& command) {
     Result<Segment> segment = open_segment(command.name, command.group);
     if (!segment.ok()) return segment.status();
-    if (Status s = segment->clear(); !s.ok()) return s;
+    // What is being loaded at this moment goes, too: SharedCache::clear().
+    if (Status s = SharedCache(std::move(segment).value()).clear(); !s.ok()) return s;
     return command.json ? print_json({{"cleared", command.name}}) : Status();
 }
 

@@ -70,6 +70,26 @@ sleep 0.5
 kill -TERM "$watcher"
 tc_check 'watch ends well when told to' wait "$watcher"
 fails 1 "segment create" 'watch of a missing segment' segment watch "$(tc_shm_name missing)"
+# What its loader read may be older than the clear.
+loaded_while_cleared() {
+    LD_LIBRARY_PATH=$TC_BUILD/lib python3 - "$command" "$(tc_shm_name cleared)" <<'PY'
+import ctypes, subprocess, sys
+command, name = sys.argv[1:]
+lib = ctypes.CDLL('libtiercache.so')
+cache, value = ctypes.c_void_p(), ctypes.c_void_p()
+assert lib.tc_shared_open_or_create(name.encode(), ctypes.c_size_t(1 << 20), ctypes.byref(cache)) == 0
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+def load(context, to, put):
+    subprocess.run([command, 'segment', 'clear', name], check=True)
+    lib.tc_value_set(ctypes.c_void_p(to), b'old', ctypes.c_size_t(3))
+    return 0
+key = [b'k', ctypes.c_size_t(1)]
+assert lib.tc_shared_get_or_load(cache, *key, None, load, None, ctypes.byref(value), None) == 0
+print(lib.tc_shared_get_value(cache, *key, ctypes.byref(value), None))
+lib.tc_shared_remove(name.encode())
+PY
+}
+tc_is "$(loaded_while_cleared)" 1 'clear: a value that is being loaded stays out'
 cp "/dev/shm$segment" "$TC_WORK/segment"
 foreign=$(tc_shm_name foreign)
 head -c 1000000 /dev/urandom >"/dev/shm$foreign"
