@@ -262,7 +262,7 @@ uint64_t tc_shared_stamp(const tc_shared_cache* cache) {
 }
 
 int tc_shared_erase(tc_shared_cache* cache, const void* key, size_t key_size) {
-    if (cache == nullptr) return -1;
+    if (cache == nullptr || (key == nullptr && key_size > 0)) return -1;
     const StatusCode code = cache->cache.erase(text_of(key, key_size)).code();
     return code == StatusCode::ok ? 1 : code == StatusCode::not_found ? 0 : -1;
 }

@@ -61,6 +61,35 @@ TEST_F(SharedCacheCTest, AViewHoldsUntilItIsReleased) {
     EXPECT_EQ(tc_shared_get_view(nullptr, "key", 3, &view, nullptr), TC_INVALID_ARGUMENT);
 }
 
+// The empty key is one like any other, and not what a NULL means.
+TEST_F(SharedCacheCTest, ANullInPlaceOfAKeyIsAnErrorAndTouchesNothing) {
+    ASSERT_EQ(tc_shared_put(cache_, nullptr, 0, "value", 5, nullptr), nullptr);
+    EXPECT_EQ(tc_shared_erase(cache_, nullptr, 5), -1);
+    EXPECT_EQ(tc_shared_erase(nullptr, "key", 3), -1);
+    const auto code = [](tc_status* status) {
+        const tc_code result = tc_status_code(status);
+        tc_status_free(status);
+        return result;
+    };
+    EXPECT_EQ(code(tc_shared_put(cache_, nullptr, 5, "other", 5, nullptr)), TC_INVALID_ARGUMENT);
+    EXPECT_EQ(code(tc_shared_put(cache_, "", 0, nullptr, 5, nullptr)), TC_INVALID_ARGUMENT);
+    const tc_loader loader = [](void*, tc_value* value, tc_put_options*) -> tc_code {
+        return tc_value_set(value, "other", 5) != 0 ? TC_OK : TC_NO_SPACE;
+    };
+    tc_value* value = nullptr;
+    EXPECT_EQ(code(tc_shared_get_or_load(cache_, nullptr, 5, nullptr, loader, nullptr, &value, nullptr)),
+              TC_INVALID_ARGUMENT);
+    EXPECT_EQ(tc_shared_get_value(cache_, nullptr, 5, &value, nullptr), TC_INVALID_ARGUMENT);
+    char buffer[5];
+    EXPECT_EQ(tc_shared_get(cache_, nullptr, 5, buffer, sizeof(buffer), nullptr), TC_INVALID_ARGUMENT);
+    tc_view view = TC_VIEW_INIT;
+    EXPECT_EQ(tc_shared_get_view(cache_, nullptr, 5, &view, nullptr), TC_INVALID_ARGUMENT);
+    ASSERT_EQ(tc_shared_get(cache_, nullptr, 0, buffer, sizeof(buffer), nullptr), TC_OK);
+    EXPECT_EQ(std::string_view(buffer, sizeof(buffer)), "value");
+    EXPECT_EQ(tc_shared_erase(cache_, nullptr, 0), 1);
+    tc_value_free(value);
+}
+
 // Stamps are numbers alone here, without an epoch.
 TEST_F(SharedCacheCTest, AStampFromBeforeAResizeIsWorthNothingAfter) {
     const char* tags[] = {"x"};

@@ -156,7 +156,8 @@ TC_API tc_status* tc_shared_put(tc_shared_cache* cache, const void* key, size_t 
                                 size_t value_size, const tc_put_options* options);
 /* The segment's clock before a value is computed: an invalidation that comes meanwhile is not missed. */
 TC_API uint64_t tc_shared_stamp(const tc_shared_cache* cache);
-/* 1: there was a value, 0: there was none, -1: it could not be taken out (TC_UNAVAILABLE). */
+/* 1: there was a value, 0: there was none, -1: it could not be taken out (TC_UNAVAILABLE), or
+ * `cache` or `key` is NULL. */
 TC_API int tc_shared_erase(tc_shared_cache* cache, const void* key, size_t key_size);
 /* In O(1): no read in any process that starts after it returned gets a value of this tag that was computed
  * before the call. Call it after the thing itself has changed. TC_OK; TC_INVALID_ARGUMENT; TC_UNAVAILABLE:
