@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "shm_cache/layout.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_cache.hpp"
 #include "tools/common.hpp"
@@ -165,6 +166,11 @@ CLI::App* add_command(CLI::App& group, Run& run, const char* name, const char* w
     return sub;
 }
 
+// A variable that is empty in a script, say: not the default instead of it.
+std::string not_empty(const std::string& text) {
+    return text.empty() ? "it is empty; leave the option out for the default" : "";
+}
+
 void add_trusted_group(CLI::App& sub, SegmentCommand& command) {
     sub.add_option("--group", command.group, "A group whose members are trusted, should one of them own it")
         ->type_name("GROUP");
@@ -181,18 +187,22 @@ void add_segment(CLI::App& app, Run& run) {
     CLI::App* sub = add_command(*group, run, "create", "Create a segment", name_help, create, create_segment);
     sub->add_option("--size", create->size, "Of the whole segment, such as 64MiB or 1G")
         ->capture_default_str()
-        ->type_name("SIZE");
+        ->type_name("SIZE")
+        ->check(not_empty);
     sub->add_option("--block-size", create->block_size, "A power of two up to 2M; 256K to 2M by the size")
-        ->type_name("SIZE");
+        ->type_name("SIZE")
+        ->check(not_empty);
     sub->add_option("--item-size", create->item_size, "Expected mean size of an entry; sizes the index")
-        ->type_name("SIZE");
+        ->type_name("SIZE")
+        ->check(not_empty);
     sub->add_option("--processes", create->processes, "How many processes may use it at once")
         ->capture_default_str()
         ->type_name("N")
-        ->check(CLI::Range(1U, 65536U));
+        ->check(CLI::Range(1U, process_slots_max));
     sub->add_option("--mode", create->mode,
                     "Who may use it, as of a file, in octal; 0600, or 0660 with a group")
-        ->type_name("MODE");
+        ->type_name("MODE")
+        ->check(not_empty);
     sub->add_option("--group", create->group, "The group whose members share it, by name or number")
         ->type_name("GROUP");
     sub->add_option("--huge-pages", create->huge_pages, "Pages that the system has set aside (hugetlbfs)")

@@ -52,6 +52,10 @@ fails 1 'no (segment|shared memory)' 'info of a missing segment' segment info "$
 fails 1 'no (segment|shared memory)' 'remove of a missing segment' segment remove "$segment"
 fails 1 'not a shared-memory name' 'a name without a slash' segment create nonsense
 fails 1 'not a size' 'a size that is none' segment create "$segment" --size huge
+for option in size block-size item-size mode; do
+    fails 2 'it is empty' "an empty --$option" segment create "$segment" "--$option" ''
+done
+fails 2 'range.*4094' 'more processes than a segment can have' segment create "$segment" --processes 4095
 fails 1 'not a file mode' 'a mode that is none' segment create "$segment" --mode rw
 fails 1 'at most|not enough' 'a size that is too large' segment create "$segment" --size 4096GiB
 tc_check 'a failed create leaves nothing' test ! -e "/dev/shm$segment"
