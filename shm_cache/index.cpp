@@ -284,26 +284,27 @@ bool Index::evict_item(const ItemSlot& item) noexcept {
 
 // ---- ghosts: hints, so relaxed -------------------------------------------------------------------
 
-Word& Index::ghosts(std::uint64_t place_hash, std::uint64_t sharing) const noexcept {
-    const std::uint64_t shared = (std::uint64_t{1} << (sharing % 64)) - 1;
+Word& Index::ghosts(std::uint64_t place_hash, std::uint64_t units) const noexcept {
+    const std::uint64_t shared = (std::uint64_t{1} << ghost_sharing(units)) - 1;
     return buckets_[first_bucket(place_hash) & ~shared].ghosts;
 }
 
-std::uint64_t Index::ghost_sharing_for(double values) const noexcept {
-    constexpr double ghosts_a_bucket = 4;
-    const double ghosts_a_value = ghosts_a_bucket * static_cast<double>(bucket_count_) / values;
-    if (!(ghosts_a_value > 1)) return 0;
-    return static_cast<std::uint64_t>(std::lround(std::log2(std::min(ghosts_a_value, 0x1p40))));
+unsigned Index::ghost_sharing(std::uint64_t units) const noexcept {
+    constexpr std::uint64_t ghosts_a_bucket = 4;
+    const std::uint64_t room = std::uint64_t{geometry_.units_per_block()} * geometry_.block_count;
+    // To the nearest power of two: 181/128 is the root of 2. Any number will do, and makes a sharing.
+    const std::uint64_t ghosts_an_item = ghosts_a_bucket * bucket_count_ * units * 181 / 128 / room;
+    return ghosts_an_item == 0 ? 0 : std::bit_width(ghosts_an_item) - 1;
 }
 
-void Index::remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t sharing) noexcept {
-    Word& ghosts = this->ghosts(place_hash, sharing);
+void Index::remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t units) noexcept {
+    Word& ghosts = this->ghosts(place_hash, units);
     std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
     ghosts.compare_exchange_strong(seen, seen << 16 | tag, std::memory_order_relaxed);
 }
 
-bool Index::recall(const KeyHash& hash, std::uint64_t sharing) noexcept {
-    Word& ghosts = this->ghosts(place_hash(hash), sharing);
+bool Index::recall(const KeyHash& hash, std::uint64_t units) noexcept {
+    Word& ghosts = this->ghosts(place_hash(hash), units);
     std::uint64_t seen = ghosts.load(std::memory_order_relaxed);
     for (unsigned shift = 0; shift < 64; shift += 16) {
         if (static_cast<std::uint16_t>(seen >> shift) != slot_tag(hash)) continue;

@@ -37,9 +37,11 @@
 //    survive, the item's own header still has the full generation.
 //
 // The eighth word of a bucket has four ghosts: the tags of the last items that were evicted from the small
-// queue, of keys whose first bucket it is. It changes by CAS, and losing one costs a ghost. Where the buckets
-// are far more than such few items need, some share one's ghosts: more ghosts than values remember what was
-// evicted too long ago, and the policies were chosen with one for each (miniature_cache.hpp).
+// queue, of keys whose first bucket it is. It changes by CAS, and losing one costs a ghost. Of long items
+// some buckets share the ghosts of one, so that there are about as many as such items have room: more would
+// remember what was evicted too long ago, and the policies were chosen with one for each item
+// (miniature_cache.hpp). Short ones, of which more have room, are remembered longer, whatever long ones come
+// and go between them: to keep one that comes back late costs little.
 #pragma once
 
 #include <array>
@@ -231,12 +233,12 @@ class Index {
     static bool evict_item(const ItemSlot& item) noexcept;
 
     // ---- ghosts ----
-    // `sharing`: 2^this buckets, of all, have the ghosts of one.
-    void remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t sharing) noexcept;
+    // `units`: how long the item is, no more than a block. Of another length it is forgotten.
+    void remember(std::uint64_t place_hash, std::uint32_t tag, std::uint64_t units) noexcept;
     // Was an item of this key evicted lately? Forgets it.
-    bool recall(const KeyHash& hash, std::uint64_t sharing) noexcept;
-    // The sharing that leaves about one ghost for each of so many values.
-    [[nodiscard]] std::uint64_t ghost_sharing_for(double values) const noexcept;
+    bool recall(const KeyHash& hash, std::uint64_t units) noexcept;
+    // 2^this buckets have the ghosts of one for items of this length.
+    [[nodiscard]] unsigned ghost_sharing(std::uint64_t units) const noexcept;
     // Does an item of the key, or of another one with its tag, lie in a main queue?
     [[nodiscard]] bool in_main(const KeyHash& hash) const noexcept;
 
@@ -286,7 +288,7 @@ class Index {
         __extension__ using Wide = unsigned __int128;
         return static_cast<std::uint64_t>(Wide{place_hash << 16} * bucket_count_ >> 64);
     }
-    [[nodiscard]] Word& ghosts(std::uint64_t place_hash, std::uint64_t sharing) const noexcept;
+    [[nodiscard]] Word& ghosts(std::uint64_t place_hash, std::uint64_t units) const noexcept;
     [[nodiscard]] bool names_key(const Slot& slot, const KeyHash& hash,
                                  std::span<const std::byte> key) const noexcept;
     // Unsettled: it has the key's tag and never held still. Then it may be displaced or emptied, as any item

@@ -87,13 +87,10 @@ struct SegmentHeader {
     std::atomic<std::uint64_t> policy;
     // Next bucket that recycling scrubs (index.hpp).
     std::atomic<std::uint64_t> scrub_cursor;
-    // Of the blocks that were emptied lately: units that were looked at, and of those what was still wanted;
-    // and how many values (reclaim.hpp).
+    // Of the blocks that were emptied lately: units that were looked at, and of those what was still wanted
+    // (reclaim.hpp).
     std::atomic<std::uint64_t> emptied_units;
     std::atomic<std::uint64_t> live_units;
-    std::atomic<std::uint64_t> emptied_values;
-    // 2^this buckets share the ghosts of one (index.hpp).
-    std::atomic<std::uint64_t> ghost_sharing;
 };
 static_assert(sizeof(SegmentHeader) == 4 * cache_line_bytes);
 

@@ -68,28 +68,14 @@ bool Reclaimer::much_is_dead() const noexcept {
            header_->live_units.load(std::memory_order_relaxed) * shares <= emptied * live_share_max;
 }
 
-void Reclaimer::note_emptied(std::uint64_t units, std::uint64_t live, std::uint64_t values) noexcept {
+void Reclaimer::note_emptied(std::uint64_t units, std::uint64_t live) noexcept {
     const std::uint64_t most = std::uint64_t{geometry_.units_per_block()} * blocks_.count() / lately;
     // Relaxed: hints; what a race loses is a small part of a mean.
     const std::uint64_t emptied = header_->emptied_units.fetch_add(units, std::memory_order_relaxed) + units;
     const std::uint64_t alive = header_->live_units.fetch_add(live, std::memory_order_relaxed) + live;
-    const std::uint64_t found = header_->emptied_values.fetch_add(values, std::memory_order_relaxed) + values;
     if (emptied <= most) return;
     header_->emptied_units.store(most / 2, std::memory_order_relaxed);
     header_->live_units.store(alive * (most / 2) / emptied, std::memory_order_relaxed);
-    header_->emptied_values.store(found * (most / 2) / emptied, std::memory_order_relaxed);
-}
-
-// As if all blocks were like those that were emptied lately.
-void Reclaimer::share_ghosts() noexcept {
-    // Relaxed, all of it: hints.
-    const std::uint64_t emptied = header_->emptied_units.load(std::memory_order_relaxed);
-    const std::uint64_t values = header_->emptied_values.load(std::memory_order_relaxed);
-    if (emptied == 0 || values == 0) return;
-    const std::uint64_t units = std::uint64_t{geometry_.units_per_block()} * blocks_.count();
-    const std::uint64_t sharing = index_.ghost_sharing_for(
-        static_cast<double>(values) * (static_cast<double>(units) / static_cast<double>(emptied)));
-    if (sharing != ghost_sharing()) header_->ghost_sharing.store(sharing, std::memory_order_relaxed);
 }
 
 // ---- when ----------------------------------------------------------------------------------------
@@ -266,7 +252,6 @@ struct Reclaimer::Evacuation {
     std::uint64_t now_ns;
     bool all;                // is kept, by Keep::by_policy
     std::uint64_t live = 0;  // units
-    std::uint64_t values = 0;
     std::uint64_t examined = 0;
     std::uint64_t moved = 0;
     std::uint64_t evicted = 0;
@@ -285,7 +270,7 @@ std::uint32_t Reclaimer::evacuate(const BlockState& sealed, BlockLife life, std:
     const std::uint64_t units_end =
         std::min<std::uint64_t>(std::uint64_t{end} * BlockTable::units_per_word, geometry_.units_per_block());
     const std::uint64_t units_begin = std::uint64_t{first} * BlockTable::units_per_word;
-    note_emptied(units_end - std::min(units_begin, units_end), e.live, e.values);
+    note_emptied(units_end - std::min(units_begin, units_end), e.live);
     processes_.count(evicted_items(sealed.stream.data_class), e.evicted);
     processes_.count(Counter::expired_items, e.expired);
     processes_.count(Counter::examined_items, e.examined);
@@ -323,7 +308,6 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
     const bool whole = fits_block(geometry_, offset, header.bytes());
     PartKey part{};
     const bool is_part = whole && read_part_key(item, header, part);
-    e.values += is_part ? 0 : 1;
     Index::ItemSlot head;
     if (is_part) head = find_head(geometry_, blocks_, index_, part);
     bool expired = false;
@@ -338,20 +322,23 @@ void Reclaimer::evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHea
         }
     }
     if (!is_part) {
-        drop_item(e, header.place_hash, slot, expired);
+        const std::uint64_t units = header.in_parts() ? geometry_.units_per_block() : header.units();
+        drop_item(e, header.place_hash, slot, units, expired);
     } else if (Index::evict_item(slot)) {
         // One of its parts is gone, and so is the value; also one whose head came meanwhile.
         if (head.word == nullptr) head = find_head(geometry_, blocks_, index_, part);
-        if (head.word != nullptr) drop_item(e, place_hash({part.head, 0}), head, expired);
+        if (head.word != nullptr) {
+            drop_item(e, place_hash({part.head, 0}), head, geometry_.units_per_block(), expired);
+        }
     }
 }
 
 void Reclaimer::drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,
-                          bool expired) noexcept {
+                          std::uint64_t units, bool expired) noexcept {
     if (!Index::evict_item(slot)) return;
     (expired ? e.expired : e.evicted) += 1;
     if (!expired && e.policy.ghosts && e.stream.queue == Queue::small) {
-        index_.remember(place_hash, slot.seen.tag, ghost_sharing());
+        index_.remember(place_hash, slot.seen.tag, units);
     }
 }
 
@@ -415,7 +402,6 @@ bool Reclaimer::recycle(std::uint32_t block, BlockState state) noexcept {
     blocks_.clear(block);
     if (!blocks_.change(block, state, {state.generation + 1, BlockPhase::free, {}, {}})) return false;
     index_.scrub();
-    share_ghosts();
     processes_.count(Counter::reclaimed_blocks);
     return true;
 }

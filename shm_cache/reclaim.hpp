@@ -65,11 +65,6 @@ class Reclaimer {
     // Is there room that was never used? What comes first is kept then: no item has proven better yet.
     [[nodiscard]] bool filling() const noexcept;
 
-    // Relaxed: a hint; who has an older one loses ghosts.
-    [[nodiscard]] std::uint64_t ghost_sharing() const noexcept {
-        return header_->ghost_sharing.load(std::memory_order_relaxed);
-    }
-
     // How many blocks are kept free.
     [[nodiscard]] static std::uint32_t reserve_of(std::uint32_t block_count) noexcept;
 
@@ -90,8 +85,7 @@ class Reclaimer {
 
     [[nodiscard]] BlockLife victim() const noexcept;
     [[nodiscard]] bool much_is_dead() const noexcept;
-    void note_emptied(std::uint64_t units, std::uint64_t live, std::uint64_t values) noexcept;
-    void share_ghosts() noexcept;
+    void note_emptied(std::uint64_t units, std::uint64_t live) noexcept;
     // Where none is sealed that nobody pins, the oldest open one, if any will do.
     enum class Victims { any, sealed };
     void choose_victim(BlockLife last, Victims victims) noexcept;
@@ -104,7 +98,7 @@ class Reclaimer {
     std::uint32_t evacuate(const BlockState& sealed, BlockLife life, std::uint32_t words, Keep keep) noexcept;
     void evacuate_words(Evacuation& e, std::uint32_t first, std::uint32_t end) noexcept;
     void evacuate_item(Evacuation& e, std::uint32_t offset, const ItemHeader& header) noexcept;
-    void drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot,
+    void drop_item(Evacuation& e, std::uint64_t place_hash, const Index::ItemSlot& slot, std::uint64_t units,
                    bool expired) noexcept;
     enum class Kept { yes, no, gone };
     Kept keep_item(Evacuation& e, const Index::ItemSlot& slot, std::uint32_t offset,

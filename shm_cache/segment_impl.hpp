@@ -150,8 +150,8 @@ struct Segment::Impl {
     Status store_missing_parts(const PartsPut& put, bool has_head, std::size_t& missing) noexcept;
     // A put of so many units: for the sampler, and what it has to say.
     void learn(const KeyHash& hash, std::uint64_t units) noexcept;
-    // Where a new item of this key belongs.
-    Stream admit(const KeyHash& hash, DataClass data_class) noexcept;
+    // Where a new item of this key belongs; `units` as in Index::recall().
+    Stream admit(const KeyHash& hash, DataClass data_class, std::uint64_t units) noexcept;
     std::optional<Place> reserve(Stream stream, std::uint64_t units) noexcept;
 };
 

@@ -50,7 +50,8 @@ Status Segment::Impl::store_parts(const KeyHash& hash, const ItemContent& conten
     // Key and tags alone may be too much.
     if (!head.storable() || !fits_item(head.header())) return Status(StatusCode::too_large);
 
-    Stream stream = copied != nullptr ? copied->stream : admit(hash, content.fields.data_class);
+    Stream stream = copied != nullptr ? copied->stream
+                                      : admit(hash, content.fields.data_class, geometry.units_per_block());
     const std::uint64_t room = geometry.block_count * geometry.block_bytes;
     if (reclaimer.policy().copy_forward && content.stored.size() > room / past_small_queue) {
         stream.queue = Queue::main;

@@ -51,12 +51,11 @@ std::optional<Place> Segment::Impl::reserve(Stream stream, std::uint64_t units) 
     return std::nullopt;
 }
 
-Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class) noexcept {
+Stream Segment::Impl::admit(const KeyHash& hash, DataClass data_class, std::uint64_t units) noexcept {
     const EvictionPolicy policy = reclaimer.policy();
     const bool wanted =
-        policy.copy_forward &&
-        (!policy.small_queue || (policy.adaptive && reclaimer.filling()) || index.in_main(hash) ||
-         (policy.ghosts && index.recall(hash, reclaimer.ghost_sharing())));
+        policy.copy_forward && (!policy.small_queue || (policy.adaptive && reclaimer.filling()) ||
+                                index.in_main(hash) || (policy.ghosts && index.recall(hash, units)));
     return {wanted ? Queue::main : Queue::small, data_class};
 }
 
@@ -64,7 +63,8 @@ Status Segment::Impl::store(const KeyHash& hash, const ItemContent& content) noe
     if (content.storable()) {
         const ItemHeader header = content.header();
         if (fits_item(header)) {
-            Status s = store_item(hash, content, header, admit(hash, content.fields.data_class));
+            Status s =
+                store_item(hash, content, header, admit(hash, content.fields.data_class, header.units()));
             if (s.ok()) learn(hash, header.units());
             return s;
         }

@@ -117,7 +117,6 @@ class ChangeNames {
     }
 
     static std::string name_header_word(std::uint64_t at) {
-        if (at >= offsetof(SegmentHeader, ghost_sharing)) return "sharing of ghosts";
         if (at >= offsetof(SegmentHeader, emptied_units)) return "what was emptied";
         if (at >= offsetof(SegmentHeader, scrub_cursor)) return "scrub cursor";
         if (at >= offsetof(SegmentHeader, policy)) return "policy";

@@ -173,36 +173,53 @@ TEST_F(EvictionTest, GhostsAreTheLastFourOfABucket) {
     const KeyHash hash = hash_key(key_of(7));
     const std::uint64_t place = place_hash(hash);
     for (std::uint16_t other = 1; other <= 3; ++other) {
-        index_.remember(place, slot_tag(hash), 0);
+        index_.remember(place, slot_tag(hash), 1);
         for (std::uint16_t i = 0; i < other; ++i)
-            index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 0);
-        EXPECT_TRUE(index_.recall(hash, 0)) << other;
-        EXPECT_FALSE(index_.recall(hash, 0)) << other;
+            index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 1);
+        EXPECT_TRUE(index_.recall(hash, 1)) << other;
+        EXPECT_FALSE(index_.recall(hash, 1)) << other;
     }
-    index_.remember(place, slot_tag(hash), 0);
+    index_.remember(place, slot_tag(hash), 1);
     for (std::uint16_t i = 0; i < 4; ++i)
-        index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 0);
-    EXPECT_FALSE(index_.recall(hash, 0));
+        index_.remember(place, static_cast<std::uint16_t>(slot_tag(hash) + 1 + i), 1);
+    EXPECT_FALSE(index_.recall(hash, 1));
 }
 
-TEST_F(EvictionTest, BucketsShareGhostsWhereItemsAreFew) {
-    // Four for a bucket, so 4 / 2^sharing for each value.
-    const auto buckets = static_cast<double>(index_.bucket_count());
-    EXPECT_EQ(index_.ghost_sharing_for(100 * buckets), 0U);
-    EXPECT_EQ(index_.ghost_sharing_for(4 * buckets), 0U);
-    EXPECT_EQ(index_.ghost_sharing_for(2 * buckets), 1U);
-    EXPECT_EQ(index_.ghost_sharing_for(buckets / 4), 4U);
-    EXPECT_LT(index_.ghost_sharing_for(0), 64U);
-    // All have those of the first one; and whatever the header's word says is a sharing.
-    const std::uint64_t place = place_hash(hash_key(key_of(7)));
-    for (const std::uint64_t sharing : {std::uint64_t{40}, std::uint64_t{63}, ~std::uint64_t{0}}) {
-        for (std::uint64_t key = 0; key < 8; ++key) {
-            const KeyHash hash = hash_key(key_of(key));
-            index_.remember(place, slot_tag(hash), sharing);
-            EXPECT_TRUE(index_.recall(hash, sharing));
-            EXPECT_FALSE(index_.recall(hash, sharing));
-        }
+// Four for a bucket, so 4 / 2^sharing of as many as such items have room.
+TEST_F(EvictionTest, BucketsShareTheGhostsOfLongItems) {
+    const std::uint64_t room = std::uint64_t{geometry_.units_per_block()} * geometry_.block_count;
+    const std::uint64_t buckets = index_.bucket_count();
+    const auto shared_where = [&](std::uint64_t items) { return index_.ghost_sharing(room / items); };
+    EXPECT_EQ(shared_where(100 * buckets), 0U);
+    EXPECT_EQ(shared_where(4 * buckets), 0U);
+    EXPECT_EQ(shared_where(2 * buckets), 1U);
+    EXPECT_EQ(shared_where(buckets / 4), 4U);
+    // Of lengths that no item has, in a damaged segment.
+    for (const std::uint64_t units : {std::uint64_t{0}, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
+        EXPECT_LT(index_.ghost_sharing(units), 64U);
+        const KeyHash hash = hash_key(key_of(7));
+        index_.remember(place_hash(hash), slot_tag(hash), units);
+        EXPECT_TRUE(index_.recall(hash, units));
+        EXPECT_FALSE(index_.recall(hash, units));
     }
+}
+
+// But for the few that they share.
+TEST_F(EvictionTest, LongItemsThatComeOnceDoNotPushOutTheGhostsOfShortOnes) {
+    constexpr std::uint64_t count = 50;
+    const std::uint64_t block = geometry_.units_per_block();
+    ASSERT_GE(index_.ghost_sharing(block), 3U);
+    for (std::uint64_t key = 0; key < count; ++key) {
+        const KeyHash hash = hash_key(key_of(key));
+        index_.remember(place_hash(hash), slot_tag(hash), 1);
+    }
+    for (std::uint64_t key = 1000; key < 2000; ++key) {
+        const KeyHash hash = hash_key(key_of(key));
+        index_.remember(place_hash(hash), slot_tag(hash), block);
+    }
+    std::uint64_t left = 0;
+    for (std::uint64_t key = 0; key < count; ++key) left += index_.recall(hash_key(key_of(key)), 1) ? 1 : 0;
+    EXPECT_GT(left, count / 2);
 }
 
 TEST_F(EvictionTest, ABlockOfExpiredItemsGoesFirstAndNoneIsKept) {

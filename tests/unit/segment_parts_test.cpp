@@ -192,6 +192,26 @@ TEST_F(PartsTest, WithoutItsHeadAPartIsNotKept) {
     }
 }
 
+// One, as a value of a block does: its head and its parts are no items of their own.
+TEST_F(PartsTest, ALongValueLeavesAGhostToo) {
+    auto* header = reinterpret_cast<SegmentHeader*>(memory_.span().data());
+    header->policy.store(EvictionPolicy{}.pack());
+    std::uint64_t lock_file = 0;
+    const Geometry geometry = read_geometry(memory_.span().data(), memory_.span().size(), lock_file).value();
+    const BlockTable blocks(memory_.span().data(), geometry);
+    const auto put_in = [&](Queue queue) {
+        ASSERT_TRUE(segment_.put(oracle_entry(1, 1, 100'000)).ok());
+        ASSERT_EQ(heads(), 1U);
+        for_each_of_parts([&](Word& slot, const Word*, const ItemHeader&) {
+            EXPECT_EQ(blocks.state(Slot::unpack(slot.load()).block).stream.queue, queue);
+        });
+    };
+    put_in(Queue::small);
+    for (std::uint64_t i = 0; i < 1000 && heads() > 0; ++i) ASSERT_TRUE(put_filler(segment_, 100 + i).ok());
+    ASSERT_EQ(heads(), 0U);
+    put_in(Queue::main);
+}
+
 // One that is read again and again stays, copied forward with all its parts; one that is not goes with all of
 // them.
 TEST_F(PartsTest, WhatIsUsedStaysWhole) {
