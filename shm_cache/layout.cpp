@@ -64,10 +64,12 @@ void place(Geometry& g) noexcept {
 // At 60% of the slots in use fewer than 1 key in 100 finds no slot in its pair of buckets. Each part of a
 // long value has a slot, too, and the value is lost with any of them: for parts there are four times as many,
 // so that where there is little else hardly one in a million finds none. (Among short items: choose_whole().)
+// But of blocks so small that parts are as short as items usually are, it is not made for parts alone.
 std::uint64_t buckets_for(const Geometry& g, std::uint64_t item_bytes_mean) noexcept {
     const std::uint64_t data_bytes = g.block_count * g.block_bytes;
-    const std::uint64_t slots =
-        data_bytes / std::min<std::uint64_t>(item_bytes_mean, part_bytes(g) / 4) * 10 / 6;
+    constexpr std::uint64_t for_parts_min = 256;
+    const std::uint64_t for_parts = std::max<std::uint64_t>(part_bytes(g) / 4, for_parts_min);
+    const std::uint64_t slots = data_bytes / std::min(item_bytes_mean, for_parts) * 10 / 6;
     return std::max<std::uint64_t>(2, round_up(slots / slots_per_bucket + 1, 2));
 }
 

@@ -383,6 +383,18 @@ TEST(SegmentGeometry, BlocksAreScaledToTheSegment) {
     }
 }
 
+// Parts of long values have slots, too, but where they are so short nobody asked for an index of them.
+TEST(SegmentGeometry, SmallBlocksMakeNoLargerIndexThanTheItemsNeed) {
+    for (const std::size_t block_bytes : {1024, 2048, 4096, 16384}) {
+        SegmentOptions options;
+        options.size_bytes = std::size_t{4} << 20;
+        options.block_bytes = block_bytes;
+        options.item_bytes_mean = 1024;
+        const Geometry geometry = plan_geometry(options, Fit::exact).value();
+        EXPECT_LT(geometry.bucket_count * cache_line_bytes, options.size_bytes * 7 / 100) << block_bytes;
+    }
+}
+
 // Only planned: so much memory need not be there.
 TEST(SegmentGeometry, ALargeSegmentHasBlocksOfUpTo2MiB) {
     const auto block_kib = [](std::size_t size_mib) {
