@@ -36,8 +36,9 @@ struct SegmentOptions {
     // A power of two from 1 KiB to 2 MiB; longer values lie in parts. 0: by the size, 256 KiB to 2 MiB.
     std::size_t block_bytes = 0;
     // Of an item as it is stored: key, value and 32 bytes. It sizes the index, 15 bytes an item: with
-    // shorter items than this the index is full before the memory is, and what is used least goes (`items`
-    // beside `index_slots` in stats() tells; resize() makes an index that suits). 32 at least.
+    // shorter items than this the index is full before the memory is, and what is used least goes
+    // (`index_slots_in_use` beside `index_slots` in stats() tells; resize() makes an index that suits). 32 at
+    // least.
     std::size_t item_bytes_mean = 256;
     std::uint32_t process_slots = 256;  // how many processes may put() at once
     std::uint32_t clock_slots = 0;      // of the local clock, a power of two; 0: it has none

@@ -82,6 +82,7 @@ std::uint64_t read_blocks(const BlockTable& blocks, SegmentStats& s) noexcept {
 void read_items(const Index& index, const BlockTable& blocks, const Geometry& geometry,
                 SegmentStats& s) noexcept {
     for_each_item(geometry, blocks, index, [&s](const ItemHeader& header) {
+        ++s.index_slots_in_use;
         s.items += (header.flags & item_part) == 0 ? 1 : 0;
         s.item_bytes += header.units() * unit_bytes;
     });

@@ -39,8 +39,9 @@ struct SegmentStats {
     std::uint64_t instance = 0;             // tells two segments of one name apart; 0 in caller-owned memory
 
     // ---- now ----
-    std::uint64_t items = 0;       // counted by walking the index
-    std::uint64_t item_bytes = 0;  // live space: what those items take in blocks
+    std::uint64_t items = 0;               // counted by walking the index
+    std::uint64_t index_slots_in_use = 0;  // one for each of them, and for each part of a long value
+    std::uint64_t item_bytes = 0;          // live space: what those items take in blocks
     std::uint64_t dead_bytes = 0;  // filled, but no longer named by the index; comes back with its block
     std::uint64_t free_blocks = 0;
     std::uint64_t open_blocks = 0;

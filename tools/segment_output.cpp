@@ -51,6 +51,7 @@ nlohmann::ordered_json segment_json(const SegmentStats& s) {
             {"views_per_process", s.views_per_process},
             {"huge_page_bytes", s.huge_page_bytes},
             {"items", s.items},
+            {"index_slots_in_use", s.index_slots_in_use},
             {"item_bytes", s.item_bytes},
             {"dead_bytes", s.dead_bytes},
             {"free_blocks", s.free_blocks},
@@ -109,7 +110,9 @@ std::string segment_table(const SegmentStats& s) {
         if (!value.is_number()) continue;
         std::string note = bytes_note(name, value.get<std::uint64_t>());
         if (name == "huge_page_bytes" && s.huge_page_bytes == 0) note = "ordinary pages";
-        if (name == "items") note = fmt::format("{:.1f}% of the index", 100 * share(s.items, s.index_slots));
+        if (name == "index_slots_in_use") {
+            note = fmt::format("{:.1f}%", 100 * share(s.index_slots_in_use, s.index_slots));
+        }
         if (name == "item_bytes" || name == "dead_bytes") {
             note += fmt::format(", {:.1f}%", 100 * share(value.get<std::uint64_t>(), data_bytes));
         }

@@ -61,7 +61,7 @@ fails 1 'at most|not enough' 'a size that is too large' segment create "$segment
 tc_check 'a failed create leaves nothing' test ! -e "/dev/shm$segment"
 tc_check 'create' quiet "$command" segment create "$segment" --size 8MiB --mode 0666
 fails 1 'already' 'create again' segment create "$segment"
-tc_is "$("$command" segment info --json "$segment" | json 'd["size_bytes"], d["items"]')" '(8388608, 0)' 'info --json'
+tc_is "$("$command" segment info --json "$segment" | json 'd["size_bytes"], d["items"], d["index_slots_in_use"]')" '(8388608, 0, 0)' 'info --json'
 tc_is "$("$command" segment show --json "$segment" | json 'd["processes"], d["hit_latency_ns"]["samples"]')" '(0, 0)' \
     'show takes no process slot'
 tc_is "$("$command" segment watch --interval 0.1 --count 3 "$segment" | wc -l)" 4 'watch: a header and a line each'

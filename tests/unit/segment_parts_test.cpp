@@ -162,6 +162,17 @@ TEST_F(PartsTest, AllOfAnEntryComesBackByEachWay) {
     EXPECT_FALSE(look_up(segment_, 1).hit);
 }
 
+TEST_F(PartsTest, EachPartTakesASlotOfTheIndex) {
+    ASSERT_TRUE(put_filler(segment_, 1).ok());
+    EXPECT_EQ(segment_.stats().index_slots_in_use, 1U);
+    ASSERT_TRUE(segment_.put(oracle_entry(2, 1, 272'000)).ok());
+    std::uint64_t parts = 0;
+    for_each_part([&](Word&, const PartKey&) { ++parts; });
+    EXPECT_GT(parts, 4U);
+    EXPECT_EQ(segment_.stats().items, 2U);
+    EXPECT_EQ(segment_.stats().index_slots_in_use, 2 + parts);
+}
+
 TEST_F(PartsTest, APartThatIsGoneMakesItAMissAndTakesTheHeadOut) {
     for (const std::uint64_t number : {0, 5, 16}) {
         ASSERT_TRUE(segment_.put(oracle_entry(1, number, 272'000)).ok());
