@@ -395,6 +395,20 @@ TEST(SegmentGeometry, SmallBlocksMakeNoLargerIndexThanTheItemsNeed) {
     }
 }
 
+// However often it is resized.
+TEST(SegmentGeometry, AnIndexDoesNotGrowFromResizeToResize) {
+    for (const std::size_t item_bytes : {64, 100, 256, 1000}) {
+        SegmentOptions options;
+        options.item_bytes_mean = item_bytes;
+        const Geometry first = plan_geometry(options, Fit::exact).value();
+        Geometry now = first;
+        for (int i = 0; i < 100; ++i) {
+            now = plan_geometry(options_for_resize(now, options.size_bytes), Fit::exact).value();
+        }
+        EXPECT_LE(now.bucket_count, first.bucket_count) << item_bytes;
+    }
+}
+
 // Only planned: so much memory need not be there.
 TEST(SegmentGeometry, ALargeSegmentHasBlocksOfUpTo2MiB) {
     const auto block_kib = [](std::size_t size_mib) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "shm_cache/layout.hpp"
+#include "shm_cache/monotonic_time.hpp"
 #include "tests/unit/segment_oracle.hpp"
 
 namespace tiercache {
@@ -345,6 +346,19 @@ TEST_F(SharedCacheTest, QueryResultsInTheSameSegmentAreNotValues) {
     fields.format = PayloadFormat::json;
     ASSERT_TRUE(cache_.segment().put(test::entry_of(test::bytes_of("a"), test::bytes_of("{}"), fields)).ok());
     EXPECT_EQ(found("a"), Found::nothing);
+}
+
+// It would never grow old.
+TEST_F(SharedCacheTest, AValueFromTheFutureIsNotServed) {
+    const auto key = test::bytes_of("a");
+    EntryFields fields;
+    fields.format = PayloadFormat::opaque;
+    fields.lifetime.hard_ttl_ms = 1000;
+    for (const auto& [ahead, found_then] : {std::pair(0s, Found::fresh), {3600s, Found::nothing}}) {
+        fields.lifetime.received_at_ns = monotonic_ns() + std::chrono::nanoseconds(ahead).count();
+        ASSERT_TRUE(cache_.segment().put_value(hash_key(key), key, {}, fields, key, 1).ok());
+        EXPECT_EQ(found("a"), found_then);
+    }
 }
 
 TEST_F(SharedCacheTest, NegativeValuesAreRemembered) {
