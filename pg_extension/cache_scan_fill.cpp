@@ -19,6 +19,7 @@ extern "C" {
 #include <access/xact.h>
 #include <catalog/indexing.h>
 #include <catalog/pg_class.h>
+#include <catalog/pg_inherits.h>
 #include <executor/executor.h>
 #include <miscadmin.h>
 #include <tcop/dest.h>
@@ -155,19 +156,37 @@ ResourceOwner use_late_owner(const State& state) noexcept {
     return row;
 }
 
-// Was it emptied, attached, detached or altered by others after the snapshot was taken? Then its rows of that
-// moment are no longer to be had.
+[[nodiscard]] bool is_of_others_since(HeapTuple row, Snapshot snapshot) noexcept {
+    const TransactionId writer = HeapTupleHeaderGetXmin(row->t_data);
+    return !TransactionIdIsCurrentTransactionId(writer) && XidInMVCCSnapshot(writer, snapshot);
+}
+
+// Did others attach it, or give it a parent, after the snapshot was taken?
+[[nodiscard]] bool is_new_child(Oid relation, Snapshot snapshot) {
+    Relation catalog = table_open(InheritsRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+    SysScanDesc scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+    bool found = false;
+    for (HeapTuple row = systable_getnext(scan); HeapTupleIsValid(row); row = systable_getnext(scan)) {
+        found = found || is_of_others_since(row, snapshot);
+    }
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return found;
+}
+
+// Are its rows of the snapshot's moment no longer to be had in this plan, because others emptied, altered or
+// attached it since? One that is new since then has none.
 [[nodiscard]] bool is_unseen(Oid relation, Snapshot snapshot) {
     HeapTuple now = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relation));
-    if (!HeapTupleIsValid(now)) return false;
-    const TransactionId changer = HeapTupleHeaderGetXmin(now->t_data);
-    if (TransactionIdIsCurrentTransactionId(changer) || !XidInMVCCSnapshot(changer, snapshot)) return false;
-    HeapTuple then = relation_seen_by(snapshot, relation);
-    if (!HeapTupleIsValid(then)) return true;
-    const auto* a = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(now));
-    const auto* b = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(then));
-    return a->relfilenode != b->relfilenode || a->relispartition != b->relispartition ||
-           a->relnatts != b->relnatts;
+    HeapTuple then = HeapTupleIsValid(now) ? relation_seen_by(snapshot, relation) : nullptr;
+    if (!HeapTupleIsValid(then)) return false;
+    if (is_new_child(relation, snapshot)) return true;
+    const auto* fields_now = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(now));
+    const auto* fields_then = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(then));
+    return is_of_others_since(now, snapshot) && (fields_now->relfilenode != fields_then->relfilenode ||
+                                                 fields_now->relnatts != fields_then->relnatts);
 }
 
 // The snapshot may be older than the locks on tables that nobody named.
@@ -188,7 +207,7 @@ void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     PushActiveSnapshot(state.late_query->snapshot);
     ExecutorStart(state.late_query, eflags);
     PopActiveSnapshot();
-    // Now: what this session does to the tables later is none of that plan's business.
+    // Looked at here: what this session does to the tables later leaves this plan as it is.
     if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr) {
         state.late_unseen = unseen_table(plan, snapshot);
     }

@@ -4,7 +4,6 @@
 #include "pg_extension/statement_count.hpp"
 
 extern "C" {
-#include <access/xact.h>
 #include <executor/executor.h>
 #include <miscadmin.h>
 #include <tcop/pquery.h>
@@ -74,34 +73,6 @@ void start_plan_of(PortalData& portal, State& state) {
     MemoryContextSwitchTo(caller);
 }
 
-// In a statement that has nothing to do with it: where it fails, the portal's own next call will tell.
-void try_to_start_plan_of(PortalData& portal, State& state) {
-    ResourceOwner owner = CurrentResourceOwner;
-    MemoryContext caller = CurrentMemoryContext;
-    BeginInternalSubTransaction(nullptr);
-    MemoryContextSwitchTo(caller);
-    PG_TRY();
-    {
-        start_plan_of(portal, state);
-        ReleaseCurrentSubTransaction();
-    }
-    PG_CATCH();
-    {
-        MemoryContextSwitchTo(caller);
-        ErrorData* error = CopyErrorData();
-        FlushErrorState();
-        RollbackAndReleaseCurrentSubTransaction();
-        MemoryContextSwitchTo(caller);
-        CurrentResourceOwner = owner;
-        // Meant for this statement.
-        if (error->sqlerrcode == ERRCODE_QUERY_CANCELED) ReThrowError(error);
-        FreeErrorData(error);
-    }
-    PG_END_TRY();
-    MemoryContextSwitchTo(caller);
-    CurrentResourceOwner = owner;
-}
-
 // What TRUNCATE, for one, finds in use are the tables that the executor opened, and a hit opened none. Hits
 // of named portals have their plan started for that. Of unnamed ones next to none gets to see another
 // statement: they have it started here, when one comes that may ask.
@@ -112,7 +83,7 @@ void start_plan_of_unnamed_portal() {
         return;
     }
     State& state = *reinterpret_cast<State*>(portal->queryDesc->planstate);
-    if (child_of(state) == nullptr) try_to_start_plan_of(*portal, state);
+    if (child_of(state) == nullptr) start_plan_of(*portal, state);
 }
 
 ProcessUtility_hook_type previous_utility = nullptr;

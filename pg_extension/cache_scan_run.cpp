@@ -7,6 +7,7 @@
 #include "pg_extension/cache_scan_recent.hpp"
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
+#include "pg_extension/read_locks.hpp"
 #include "pg_extension/settings.hpp"
 #include "pg_extension/shared_state.hpp"
 #include "pg_extension/statement_count.hpp"
@@ -80,8 +81,12 @@ void bypass(State& state, const char* reason) {
     EntryView entry;
     if (!l4_cache::peek(state.key, entry)) return "there is no entry";
     if (entry.fields.lifetime.expired_at(monotonic_ns())) return "the entry expired";
-    std::array<Tag, max_entry_tags> tags;
-    return IsolationUsesXactSnapshot() && reads_foreign_tables(entry.tags.copy_to(tags))
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    if (read_locks::are_needed() && !read_locks::are_known(tags)) {
+        return "the entry was read from more partitions than a hit in a transaction locks";
+    }
+    return IsolationUsesXactSnapshot() && reads_foreign_tables(tags)
                ? "the entry has rows of another server, at another moment than this transaction's"
                : "what the entry was computed from has changed";
 }

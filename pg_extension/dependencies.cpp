@@ -166,7 +166,7 @@ void Dependencies::add_type(Oid type) {
             add_type(get_multirange_range(type));
             return;
         case TYPTYPE_COMPOSITE: {
-            add(relation_tag(get_typ_typrelid(type)));
+            add(relation_definition_tag(get_typ_typrelid(type)));
             TupleDesc columns = lookup_rowtype_tupdesc(type, -1);
             for (int i = 0; i < columns->natts; ++i) {
                 const auto* column = TupleDescAttr(columns, i);
@@ -190,19 +190,55 @@ void Dependencies::add_items(List* invalidation_items) noexcept {
     }
 }
 
+namespace {
+
+// The tables and views of a query and all in it, whose rows it may read.
+bool note_tables(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (IsA(node, RangeTblEntry)) {
+        auto** tables = static_cast<List**>(context);
+        // Since PostgreSQL 16 a view has its number in the entry of its query.
+        const Oid relation = reinterpret_cast<RangeTblEntry*>(node)->relid;
+        if (OidIsValid(relation)) *tables = list_append_unique_oid(*tables, relation);
+        return false;
+    }
+    if (IsA(node, Query)) {
+        return pg::walk_query(reinterpret_cast<Query*>(node), note_tables, context, QTW_EXAMINE_RTES_BEFORE);
+    }
+    return pg::walk_expression(node, note_tables, context);
+}
+
+}  // namespace
+
 void Dependencies::add_query(Query* query) {
     List* relations = NIL;
     List* items = NIL;
     bool has_row_security = false;
     extract_query_dependencies(reinterpret_cast<Node*>(query), &relations, &items, &has_row_security);
+    List* tables = NIL;
+    (void)note_tables(reinterpret_cast<Node*>(query), &tables);
     ListCell* cell = nullptr;
-    foreach (cell, relations) add_relation(lfirst_oid(cell));
+    foreach (cell, relations) add_relation_of(lfirst_oid(cell), tables);
     add_items(items);
+}
+
+void Dependencies::add_relation_of(Oid relation, const List* tables) {
+    if (list_member_oid(tables, relation)) {
+        add_relation(relation);
+    } else {
+        add(relation_definition_tag(relation));
+    }
 }
 
 // Writers mark a relation's ancestors too, so a partition may be left out where they are many. Not so a child
 // of plain inheritance: it may get its parent (or its parent's parent) while a writer is about to commit.
-void Dependencies::add_plan_relations(List* relations) {
+void Dependencies::add_plan_relations(const PlannedStmt* plan) {
+    List* relations = plan->relationOids;
+    List* tables = NIL;
+    ListCell* entry = nullptr;
+    foreach (entry, plan->rtable) {
+        tables = lappend_oid(tables, static_cast<const RangeTblEntry*>(lfirst(entry))->relid);
+    }
     const bool many = list_length(relations) > limit / 2;
     ListCell* cell = nullptr;
     foreach (cell, relations) {
@@ -210,13 +246,14 @@ void Dependencies::add_plan_relations(List* relations) {
         if (many && is_partition_of_one(relation, relations)) {
             add(unlisted_partitions_tag());
         } else {
-            add_relation(relation);
+            add_relation_of(relation, tables);
         }
     }
+    list_free(tables);
 }
 
 void Dependencies::add_plan(PlannedStmt* plan) {
-    add_plan_relations(plan->relationOids);
+    add_plan_relations(plan);
     add_items(plan->invalItems);
     add_foreign_tables(plan);
 }

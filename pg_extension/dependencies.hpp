@@ -77,7 +77,9 @@ class Dependencies {
 
  private:
     void add_items(List* invalidation_items) noexcept;
-    void add_plan_relations(List* relations);
+    void add_plan_relations(const PlannedStmt* plan);
+    // Of a relation that is none of the tables that are read only the definition matters.
+    void add_relation_of(Oid relation, const List* tables);
     void add_type_name(Oid type);
     // Rows of the catalog of that syscache which would shadow `name` in `schema`, if they come.
     void add_shadowing(int cache_id, const char* name, Oid schema);

@@ -100,7 +100,10 @@ void note_hit(const EntryFields& fields, std::span<const Tag> tags) {
 template <class Check>
 [[nodiscard]] Verdict check_and_lock(std::span<const Tag> tags, Check check) {
     const Verdict verdict = check();
-    return verdict == Verdict::fresh && read_locks::take(tags) ? check() : verdict;
+    if (verdict != Verdict::fresh || !read_locks::are_needed()) return verdict;
+    if (!read_locks::are_known(tags)) return Verdict::no_clock;
+    read_locks::take(tags);
+    return check();
 }
 
 // May it be served? Counts the answer.

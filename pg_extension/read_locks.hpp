@@ -13,9 +13,14 @@
 
 namespace tiercache::read_locks {
 
-// Locks the relations among an entry's tags, as readers do, until the transaction ends, where it may read
-// them again: in transaction blocks, and wherever one snapshot is kept. May wait, so what was judged before
-// may be wrong when it returns true. Costs nothing else; about 50 ns for each that is locked already.
-[[nodiscard]] bool take(std::span<const Tag> tags);
+// Where a transaction may read the same again: in blocks, and wherever one snapshot is kept.
+[[nodiscard]] bool are_needed() noexcept;
+
+// Of an entry with these tags: can all be locked? Not partitions that are too many to be told one by one.
+[[nodiscard]] bool are_known(std::span<const Tag> tags) noexcept;
+
+// Locks the relations among the tags as readers do, until the transaction ends; about 50 ns for each that is
+// locked already. May wait, and then what was judged before may be wrong.
+void take(std::span<const Tag> tags);
 
 }  // namespace tiercache::read_locks

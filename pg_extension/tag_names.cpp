@@ -98,9 +98,10 @@ void add_relations(Search& search) {
     for_each_row<Form_pg_class>(RelationRelationId, [&search](const FormData_pg_class* row) {
         const char* kind = kind_of_relation(row->relkind);
         if (kind == nullptr) return;
-        const Tag tag = relation_tag(row->oid);
-        if (search.wants(tag)) {
-            search.add(tag, kind, qualified(row->relnamespace, NameStr(row->relname)), row->oid);
+        for (const Tag tag : {relation_tag(row->oid), relation_definition_tag(row->oid)}) {
+            if (search.wants(tag)) {
+                search.add(tag, kind, qualified(row->relnamespace, NameStr(row->relname)), row->oid);
+            }
         }
         add_earlier_names(search, RELNAMENSP, row->relnamespace, row->relname);
     });

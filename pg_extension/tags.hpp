@@ -59,6 +59,11 @@ static_assert(unmix(mix(0x0123456789abcdef)) == 0x0123456789abcdef);
     return name >> 32 == MyDatabaseId ? static_cast<Oid>(name) : InvalidOid;
 }
 
+// Of the same things only the definition, where rows are not read: a name that became a constant, a row type.
+[[nodiscard]] inline Tag relation_definition_tag(Oid relation) noexcept {
+    return detail::tag_of_name({TagKind::relation, MyDatabaseId, relation, 0});
+}
+
 // A row of a syscache by its hash value, as PlanInvalItem has it: PROCOID, TYPEOID, NAMESPACEOID. By name,
 // whether the row exists or not: NAMESPACENAME (a schema of search_path), RELNAMENSP (a relation that would
 // shadow another one).

@@ -346,9 +346,11 @@ bool wants_child = false;
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
     if (check_for_transaction(tags, entry.fields.stamp, entry.fields.epoch) != Verdict::fresh) return false;
+    if (!read_locks::are_needed()) return true;
+    if (!read_locks::are_known(tags)) return false;
     // Before the snapshot of the query is taken, as the planner locks what it finds. The look-up judges
     // again.
-    (void)read_locks::take(tags);
+    read_locks::take(tags);
     return true;
 }
 

@@ -304,8 +304,9 @@ void on_relation_change(Datum /*argument*/, Oid relation) {
     if (settings::is_broken(settings::Mutant::no_relations) ||
         settings::is_broken(settings::Mutant::rows_only))
         return;
-    if (OidIsValid(relation) && may_be_ours() && !maintenance::only())
-        note_definition(relation_tag(relation));
+    if (!OidIsValid(relation) || !may_be_ours() || maintenance::only()) return;
+    note_definition(relation_tag(relation));
+    note_definition(relation_definition_tag(relation));
 }
 
 void on_catalog_row_change(Datum /*argument*/, int cache_id, uint32 hash_value) {

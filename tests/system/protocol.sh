@@ -24,6 +24,7 @@ CREATE FUNCTION count_u(id int) RETURNS bigint LANGUAGE plpgsql STABLE SET tierc
 CREATE ROLE limited;
 GRANT SELECT ON u TO limited;
 CREATE TABLE noted (v int);
+CREATE TABLE counted_for AS SELECT id FROM t;
 CREATE TEXT SEARCH CONFIGURATION cfg (COPY = simple);
 SELECT current_database() AS db \gset
 ALTER DATABASE :"db" SET default_text_search_config = 'cfg';
@@ -56,6 +57,7 @@ CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
 CREATE TABLE moved_2 PARTITION OF moved FOR VALUES IN (2);
 INSERT INTO moved SELECT 1, g FROM generate_series(1, 20) g;
 CREATE TABLE parent (v int);
+INSERT INTO parent VALUES (0);
 CREATE TABLE child (v int);
 INSERT INTO child VALUES (1);
 SQL
