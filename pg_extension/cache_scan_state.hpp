@@ -126,6 +126,8 @@ void start_late(State& state, int eflags);
 void start_after_all(State& state);
 // Raises an error where the late plan's rows can't be those of its snapshot.
 void check_late_rows(const State& state);
+// Its next row, in the direction of the scan.
+[[nodiscard]] TupleTableSlot* next_of_late(State& state);
 void end_late(State& state);
 void rescan_child(State& state);
 // The root of the plan that makes the rows.

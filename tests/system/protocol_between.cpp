@@ -191,11 +191,11 @@ Bytes answer_of(Connection& other, Connection& connection, const Between& betwee
     (void)connection.ask_until('2', way.bind_it + flush());
     if (!between.by_other.empty()) (void)other.query(between.by_other);
     Bytes messages;
+    // By a portal with a name: another unnamed one would close the one that waits.
     for (const std::string& own : between.own) {
         messages += parse("", own) + bind("z", "") + execute("z") + close('P', "z");
     }
-    // Not the unnamed statement: its Parse would close nothing, but its Bind the portal.
-    const Bytes rows = rows_of(connection.ask(messages + execute("", between.limit) + sync()));
+    Bytes rows = rows_of(connection.ask(messages + execute("", between.limit) + sync()));
     (void)connection.query("ROLLBACK");
     if (!between.undo.empty()) (void)other.query(between.undo);
     return rows;
