@@ -20,9 +20,14 @@ constexpr std::uint64_t blocks_not_full = 2;
 
 constexpr std::uint64_t ring_min = 32;
 constexpr std::uint64_t ring_max = 1024;
-// Notes that one put() works off, and keys that it looks at after the sample shrank.
-constexpr int notes_per_advance = 16;
+// Notes that one put() works off, and keys that it looks at for each of them after the sample shrank.
+constexpr std::uint64_t notes_per_advance = 16;
 constexpr int keys_per_sweep = 16;
+// How many notes there are before somebody works them off, and how many puts of a process don't even look
+// while there are fewer: shares of the ring. Every note waits for its turn, and a small cache changes
+// quickly.
+constexpr std::uint64_t batches_per_ring = 64;
+constexpr std::uint64_t looks_per_ring = 128;
 // Failures to take the lock after which its owner's life is looked into: that is a system call.
 constexpr std::uint64_t failures_per_look = 256;
 
@@ -129,15 +134,31 @@ void Sampler::note(const KeyHash& hash, std::uint64_t units) noexcept {
     ring_[at & (ring_size_ - 1)].store(note, std::memory_order_relaxed);
 }
 
+bool Sampler::wants_advance() noexcept {
+    if (state_ == nullptr) return false;
+    // Relaxed, all of it: a private word, about which threads may disagree, and what is missed now is found
+    // by the next one.
+    const std::uint64_t unlooked = unlooked_.load(std::memory_order_relaxed);
+    if (unlooked > 0) {
+        unlooked_.store(unlooked - 1, std::memory_order_relaxed);
+        return false;
+    }
+    const std::uint64_t notes =
+        state_->head.load(std::memory_order_relaxed) - state_->tail.load(std::memory_order_relaxed);
+    if (notes >= std::max<std::uint64_t>(ring_size_ / batches_per_ring, 1)) return true;
+    unlooked_.store(ring_size_ / looks_per_ring, std::memory_order_relaxed);
+    return false;
+}
+
 std::optional<std::size_t> Sampler::advance(ProcessTable& processes) noexcept {
-    if (!has_notes() || !lock(processes)) return std::nullopt;
-    sweep();
+    if (state_ == nullptr || !lock(processes)) return std::nullopt;
     std::uint64_t tail = state_->tail.load(std::memory_order_relaxed);
     const std::uint64_t head = state_->head.load(std::memory_order_relaxed);
     if (head - tail >= ring_size_) state_->lossy = 1;
     // Writers that looked at once may have gone once around.
     if (head - tail > ring_size_) tail = head - ring_size_;
-    for (int i = 0; i < notes_per_advance && tail != head; ++i, ++tail) {
+    for (std::uint64_t i = 0; i < notes_per_advance && tail != head; ++i, ++tail) {
+        sweep();
         use(ring_[tail & (ring_size_ - 1)].exchange(0, std::memory_order_relaxed), processes);
     }
     state_->tail.store(tail, std::memory_order_relaxed);

@@ -3,11 +3,11 @@
 //
 // An access to a key whose hash falls in the sample is noted in a ring in shared memory: hits, and puts,
 // which follow the misses that matter. A hit on any other key costs a comparison. Whoever puts takes notes
-// out of the ring, a bounded number, and advances the miniature caches and the curve.
+// out of the ring, a batch at a time, and advances the miniature caches and the curve.
 //
 //   threshold   a key is in the sample if the first 24 bits of its hash are less. It begins at all of them;
-//               each time the table of sampled keys is full, it shrinks, and each put then removes some of
-//               the keys that left the sample
+//               each time the table of sampled keys is full, it shrinks, and with each note then some of the
+//               keys that left the sample go
 //   recent      the keys that this process noted last, in its private memory. A key that is used again and
 //               again is noted four times, which is all that a frequency can count, and then no more while it
 //               is among them: a hot key's hits write nothing shared
@@ -92,12 +92,10 @@ class Sampler {
     // Works off some of the notes. From time to time it returns the candidate that the segment should follow.
     // Only after ProcessTable::claim_slot().
     std::optional<std::size_t> advance(ProcessTable& processes) noexcept;
-    // Has it any?
-    [[nodiscard]] bool has_notes() const noexcept {
-        // Relaxed: what is missed now is found by the next one.
-        return state_ != nullptr &&
-               state_->head.load(std::memory_order_relaxed) != state_->tail.load(std::memory_order_relaxed);
-    }
+    // Is it time to advance()? Where the ring is large, notes are worked off by the batch, and after a look
+    // that found fewer the next puts don't look: processes that put in turns would send the sampler's lines
+    // to and fro for each note.
+    [[nodiscard]] bool wants_advance() noexcept;
 
     [[nodiscard]] SamplerReport report() const noexcept;
 
@@ -143,6 +141,7 @@ class Sampler {
     SampleTable table_;
     std::uint64_t data_units_ = 0;
     std::array<Word, 16> recent_{};  // {hash, how often noted}
+    Word unlooked_{0};               // puts that need not look whether there are notes
 };
 
 }  // namespace tiercache

@@ -114,7 +114,7 @@ Status Segment::Impl::store_copy(const KeyHash& hash, const ItemContent& content
 void Segment::Impl::learn(const KeyHash& hash, std::uint64_t units) noexcept {
     if (sampler.samples(hash)) sampler.note(hash, units);
     // Before the call: an optional that is returned is put together in memory.
-    if (!sampler.has_notes()) return;
+    if (!sampler.wants_advance()) return;
     if (const std::optional<std::size_t> chosen = sampler.advance(processes)) {
         reclaimer.adapt(candidates[*chosen]);
     }

@@ -35,6 +35,7 @@ const std::vector<Entrant>& entrants() {
         {"tiercache", make_tiercache},
         {"tags", make_tiercache_tags},
         {"floor", make_two_loads},
+        {"copies", make_two_loads_and_copies},
         {"lmdb", make_lmdb},
         {"boost", make_boost_ipc},
         {"tbb", make_tbb},
@@ -97,6 +98,8 @@ void print_ratios(const std::vector<StoreFigures>& figures) {
     print_scaling("l1_scaling_reads_2p", find(figures, ours, read_only));
     print_scaling("l1_scaling_95_5_2p", find(figures, ours, some_writes));
     print_scaling("l1_scaling_hot_key_2p", find(figures, ours, hot_key));
+    print_scaling("l1_scaling_95_5_2p_floor", find(figures, "two loads and copies", some_writes));
+    if (const Figures* f = find(figures, ours, some_writes)) print_result("l1_line_95_5", f->line_ns, "ns");
 }
 
 std::vector<StoreFigures> measure_and_print(const Plan& plan) {
@@ -158,10 +161,11 @@ int main(int argc, char** argv) {
     app.add_option("--rounds", options.rounds, "turns of each store")->check(CLI::Range(1, 1000));
     app.add_option("--workloads", options.workloads, "of 100k, 1m, 16k, overhead")->delimiter(',');
     app.add_option("--mixes", options.mixes, "only these of 100/0, hot key, 95/5, 50/50")->delimiter(',');
-    app.add_option("--only", options.only,
-                   "these beside ourselves: tags floor lmdb boost tbb cuckoo memcached redis, and huge, a "
-                   "segment in pages\n"
-                   "of hugetlbfs that were set aside")
+    app.add_option(
+           "--only", options.only,
+           "these beside ourselves: tags floor copies lmdb boost tbb cuckoo memcached redis, and huge, a "
+           "segment in pages\n"
+           "of hugetlbfs that were set aside")
         ->delimiter(',');
     CLI11_PARSE(app, argc, argv);
     try {

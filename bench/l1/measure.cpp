@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "bench/l1/crew.hpp"
+#include "bench/l1/line_passing.hpp"
 
 namespace bench {
 
@@ -19,6 +20,7 @@ struct Samples {
     std::vector<double> ns_alone;
     std::vector<double> ns_together;
     std::vector<double> rates_together;
+    std::vector<double> line_ns;
     std::uint64_t operations = 0;
     std::uint64_t misses = 0;
 };
@@ -96,9 +98,13 @@ void warm_up(Subject& subject, const Mix& mix, std::size_t m) {
 void run_mix(std::vector<Subject>& subjects, const Plan& plan, std::size_t m) {
     for (Subject& subject : subjects) warm_up(subject, plan.mixes[m], m);
     for (int round = 1; round <= plan.rounds; ++round) {
-        std::fprintf(stderr, "# %s, round %d of %d\n", plan.mixes[m].name, round, plan.rounds);
+        const double line_ns = line_passing_ns();
+        std::fprintf(stderr, "# %s, round %d of %d; a line passes between the processors in %.0f ns\n",
+                     plan.mixes[m].name, round, plan.rounds, line_ns);
         for (Subject& subject : subjects) {
-            if (subject.batches[m] > 0) take_turn(subject, plan.mixes[m], m, round);
+            if (subject.batches[m] == 0) continue;
+            take_turn(subject, plan.mixes[m], m, round);
+            subject.samples[m].line_ns.push_back(line_ns);
         }
     }
 }
@@ -109,6 +115,7 @@ Figures figures_of(Samples& samples) {
     f.ns_together = quantile(samples.ns_together, 0.5);
     f.rate_alone = 1e9 / f.ns_alone;
     f.rate_together = quantile(samples.rates_together, 0.5);
+    f.line_ns = quantile(samples.line_ns, 0.5);
     f.hit_ratio = 1 - static_cast<double>(samples.misses) / static_cast<double>(samples.operations);
     return f;
 }

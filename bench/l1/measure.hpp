@@ -32,6 +32,7 @@ struct Figures {
     double rate_alone = 0;     // operations a second, one worker
     double rate_together = 0;  // of both, while both run
     double hit_ratio = 1;
+    double line_ns = 0;  // a cache line from one processor to the other, in the same rounds; 0: there is one
     [[nodiscard]] double scaling() const { return rate_together / rate_alone; }
 };
 

@@ -151,6 +151,10 @@ class SamplerTest : public ::testing::Test {
         if (sampler.samples(hash)) sampler.note(hash, units);
         processes.count(Counter::hits);
     }
+    // What each put does.
+    static std::optional<std::size_t> put_work(Sampler& sampler, ProcessTable& processes) {
+        return sampler.wants_advance() ? sampler.advance(processes) : std::nullopt;
+    }
     [[nodiscard]] SamplerState& state() const {
         return *reinterpret_cast<SamplerState*>(base() + geometry_.sampler_at);
     }
@@ -173,7 +177,7 @@ TEST_F(SamplerTest, CurveOfASampleIsCloseToTheWholeTruth) {
     const Trace trace = zipf_trace(300'000, 0.7, 1'000'000, 7);
     for (const std::uint64_t key : trace) {
         access(sampler, processes, key, 1);
-        (void)sampler.advance(processes);
+        (void)put_work(sampler, processes);
     }
     const SamplerReport report = sampler.report();
     EXPECT_LT(report.sampled_share, 0.05);
@@ -195,7 +199,7 @@ TEST_F(SamplerTest, ChoosesByPatternAndChangesItsMind) {
     std::optional<std::size_t> chosen;
     const auto use = [&](std::uint64_t key) {
         access(sampler, processes, key, 1);
-        if (const auto now = sampler.advance(processes)) chosen = now;
+        if (const auto now = put_work(sampler, processes)) chosen = now;
     };
     for (const std::uint64_t key : loop_trace(3000, 200'000)) use(key);
     ASSERT_TRUE(chosen);
@@ -249,6 +253,67 @@ TEST_F(SamplerTest, FullRingDropsNotes) {
     for (int i = 0; i < 1024; ++i) (void)sampler.advance(processes);
     EXPECT_EQ(state.tail.load(), noted);
     EXPECT_EQ(state.used, noted);
+}
+
+TEST_F(SamplerTest, NotesOfALargeRingAreWorkedOffByTheBatch) {
+    ProcessTable processes = join();
+    ASSERT_TRUE(processes.claim_slot());
+    constexpr std::uint64_t area = 256 << 10;  // a ring of 1024
+    const Memory memory = memory_of(area);
+    Sampler sampler(memory.get(), area, 1 << 20);
+    sampler.format();
+    EXPECT_FALSE(sampler.wants_advance());  // nothing yet; the next 8 puts don't look
+    for (std::uint64_t key = 0; key < 15; ++key) sampler.note(hash_of(key), 1);
+    for (int put = 0; put < 9; ++put) EXPECT_FALSE(sampler.wants_advance());
+    sampler.note(hash_of(15), 1);
+    for (int put = 0; put < 8; ++put) EXPECT_FALSE(sampler.wants_advance());
+    EXPECT_TRUE(sampler.wants_advance());
+    (void)sampler.advance(processes);
+    EXPECT_EQ(reinterpret_cast<SamplerState*>(memory.get())->used, 16U);
+    EXPECT_FALSE(sampler.wants_advance());
+}
+
+TEST_F(SamplerTest, ASmallRingIsLookedAtByEachPut) {
+    ProcessTable processes = join();
+    ASSERT_TRUE(processes.claim_slot());
+    constexpr std::uint64_t area = 8 << 10;  // a ring of 64
+    const Memory memory = memory_of(area);
+    Sampler sampler(memory.get(), area, 1 << 16);
+    sampler.format();
+    for (std::uint64_t key = 0; key < 20; ++key) {
+        EXPECT_FALSE(sampler.wants_advance());
+        sampler.note(hash_of(key), 1);
+        EXPECT_TRUE(sampler.wants_advance());
+        (void)sampler.advance(processes);
+    }
+}
+
+// Keys that left the sample make room at the pace of the notes, however few batches these come in.
+TEST_F(SamplerTest, ABatchSweepsAsManyKeysAsItsNotesAlone) {
+    ProcessTable processes = join();
+    ASSERT_TRUE(processes.claim_slot());
+    constexpr std::uint64_t area = 256 << 10;
+    std::array<std::uint32_t, 2> used{};
+    for (const bool batched : {false, true}) {
+        const Memory memory = memory_of(area);
+        Sampler sampler(memory.get(), area, std::uint64_t{1} << 30);
+        sampler.format();
+        std::uint64_t key = 0;
+        // Full, so that the sample shrinks; then sixteen notes, of which the first sets off the sweep.
+        while (sampler.samples(hash_of(key)) && key < 2 * sampler.capacity()) {
+            sampler.note(hash_of(key++), 1);
+            (void)sampler.advance(processes);
+        }
+        for (int note = 0; note < 16;) {
+            if (!sampler.samples(hash_of(++key))) continue;
+            sampler.note(hash_of(key), 1);
+            ++note;
+            if (!batched) (void)sampler.advance(processes);
+        }
+        if (batched) (void)sampler.advance(processes);
+        used.at(batched ? 1 : 0) = reinterpret_cast<SamplerState*>(memory.get())->used;
+    }
+    EXPECT_EQ(used[0], used[1]);
 }
 
 TEST_F(SamplerTest, DeadOwnerIsReplacedAndTheStateBeginsAnew) {

@@ -18,7 +18,9 @@ StorePointer make_tiercache_tags(const Workload& workload);
 // The segment that they use.
 tiercache::SegmentOptions segment_options(const Workload& workload);
 
+// What memory itself takes: for reads alone, and for reads and writes.
 StorePointer make_two_loads(const Workload& workload);
+StorePointer make_two_loads_and_copies(const Workload& workload);
 StorePointer make_lmdb(const Workload& workload);
 StorePointer make_boost_ipc(const Workload& workload);
 StorePointer make_tbb(const Workload& workload);
