@@ -84,7 +84,7 @@ class RunQueue {
 struct Report {
     std::atomic<std::uint64_t> resize_to;  // by the controller: the worker's next operation; 0: none
     std::atomic<std::uint64_t> resizes;
-    std::atomic<std::uint64_t> signals;  // by the controller: before each SIGSTOP and after each SIGCONT
+    std::atomic<std::uint64_t> signals;  // by the controller: before each SIGCONT
     std::atomic<std::uint64_t> operations;
     std::atomic<std::uint64_t> hits;
     std::atomic<std::uint64_t> slowest_cpu_ns;
@@ -379,14 +379,14 @@ class Soak {
     }
 
     void stop(std::size_t w) {
-        board_->reports[w].signals.fetch_add(1, std::memory_order_release);
         kill(pids_[w], SIGSTOP);
         stopped_[w] = true;
         ++stops;
     }
     void resume(std::size_t w) {
-        kill(pids_[w], SIGCONT);
+        // Before: the operation that was stopped may end before anything is written after the signal.
         board_->reports[w].signals.fetch_add(1, std::memory_order_release);
+        kill(pids_[w], SIGCONT);
         stopped_[w] = false;
     }
 
@@ -451,7 +451,7 @@ class Soak {
         }
         board_->stop.store(true, std::memory_order_relaxed);
         for (std::size_t w = 1; w < workers; w += 2) {
-            kill(pids_[w], SIGCONT);
+            resume(w);
             reap(w);
         }
         for (const Report& report : board_->reports) {
