@@ -131,28 +131,30 @@ $(B)/%.o: %.cpp $(FLAGS_FILE) | $(PREREQUISITES)
 	$(COMPILE) -MMD -MP -c $< -o $@
 -include $(patsubst %.o,%.d,$(call objects,$(SOURCES)))
 
+# What is instrumented is compiled as one, as is what consists of inline functions above all, such as the argument
+# parser's; unit tests by the group, of which each processor compiles another.
+$(B)/%/together.cpp build/fuzz/%/together.cpp: FORCE
+	@mkdir -p $(@D)
+	@printf '#include "%s"\n' $(wildcard $*/*.cpp) | cmp -s - $@ || printf '#include "%s"\n' $(wildcard $*/*.cpp) > $@
+$(B)/%/together.o: $(B)/%/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
+	$(COMPILE) -MMD -MP -c $< -o $@
+-include $(foreach f,tools demo shm_cache,$(B)/$(f)/together.d)
+
 # ---- libraries and the command ----
 libs: $(SHM_LIB) $(CLIENT_LIB) $(CLIENT_SO)
 
-$(B)/lib/libtiercache_shm.a: $(call objects,$(SHM_SRC))
-$(B)/lib/libtiercache.a: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
+SHM_OBJECTS := $(if $(SANITIZE),$(B)/shm_cache/together.o,$(call objects,$(SHM_SRC)))
+$(B)/lib/libtiercache_shm.a: $(SHM_OBJECTS)
+$(B)/lib/libtiercache.a: $(SHM_OBJECTS) $(call objects,$(CLIENT_SRC))
 %.a:
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(B)/lib/libtiercache.so: $(call objects,$(SHM_SRC) $(CLIENT_SRC))
+$(B)/lib/libtiercache.so: $(SHM_OBJECTS) $(call objects,$(CLIENT_SRC))
 	@mkdir -p $(@D)
 	$(LINK) -shared -Wl,-soname,libtiercache.so.$(SOVERSION) -o $@ $^ $(CLIENT_LIBS)
 	@ln -sf libtiercache.so $@.$(SOVERSION)
-
-# Inline functions, above all the argument parser's, take most of the time of each file of these: they are compiled as one.
-$(B)/%/together.cpp: FORCE
-	@mkdir -p $(@D)
-	@printf '#include "%s"\n' $(wildcard $*/*.cpp) | cmp -s - $@ || printf '#include "%s"\n' $(wildcard $*/*.cpp) > $@
-$(B)/%/together.o: $(B)/%/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
-	$(COMPILE) -MMD -MP -c $< -o $@
--include $(B)/tools/together.d $(B)/demo/together.d
 
 $(B)/bin/tiercache: $(B)/tools/together.o $(ALL_LIB)
 	@mkdir -p $(@D)
@@ -174,15 +176,34 @@ tests: build $(UNIT) $(SYSTEM) $(if $(EXTENSION),extension-pause)
 # The library goes first: of an inline function that tests use too, its own, optimized copy is taken.
 whole = -Wl,--whole-archive $(filter %.a,$(1)) -Wl,--no-whole-archive $(filter %.o,$(1))
 
-$(B)/tests/unit_tests: $(call objects,$(UNIT_SRC)) $(ALL_LIB)
-	@mkdir -p $(@D)
-	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(CLIENT_LIBS)
 # What tests/system/sanitizers.sh builds with each sanitizer: the segment, and no more of the client than it needs.
 # For TSan, which slows compiling down as well, without what has one thread of each process.
-SEGMENT_UNIT_SRC := $(filter-out %_c_test.cpp $(if $(filter thread,$(SANITIZE)),$(foreach t,adaptive huge_pages put_work, \
-                      tests/unit/segment_$(t)_test.cpp)),$(wildcard $(foreach t,segment lease local_authority shared_cache \
-                      eviction reclaim stream view sampler statistics,tests/unit/$(t)*_test.cpp)))
-$(B)/tests/segment_tests: $(call objects,$(SEGMENT_UNIT_SRC)) $(SHM_LIB)
+UNIT_segment := $(filter-out %_c_test.cpp $(if $(filter thread,$(SANITIZE)),$(foreach t,adaptive huge_pages put_work, \
+                      tests/unit/segment_$(t)_test.cpp)),$(sort $(wildcard $(foreach t,segment lease local_authority \
+                      shared_cache eviction reclaim stream view sampler statistics,tests/unit/$(t)*_test.cpp))))
+UNIT_other := $(filter-out $(UNIT_segment),$(UNIT_SRC))
+
+# In groups of so many files: segment-1, segment-8 and so on.
+GROUP := 7
+group_starts = $(shell seq 1 $(GROUP) $(words $(UNIT_$(1))))
+group_objects = $(foreach i,$(group_starts),$(B)/tests/unit/$(1)-$(i).o)
+define group_rule
+$(B)/tests/unit/$(1)-$(2).cpp: FORCE
+	@mkdir -p $$(@D)
+	@printf '#include "%s"\n' $(wordlist $(2),$(words $(UNIT_$(1))),$(UNIT_$(1))) | head -n $(GROUP) >$$@.new
+	@if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+$(B)/tests/unit/$(1)-$(2).o: $(B)/tests/unit/$(1)-$(2).cpp $(FLAGS_FILE) | $(PREREQUISITES)
+	$$(COMPILE) -MMD -MP -c $$< -o $$@
+-include $(B)/tests/unit/$(1)-$(2).d
+endef
+unit_group = $(foreach i,$(group_starts),$(eval $(call group_rule,$(1),$(i))))
+$(call unit_group,segment)
+$(call unit_group,other)
+
+$(B)/tests/unit_tests: $(call group_objects,segment) $(call group_objects,other) $(ALL_LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(CLIENT_LIBS)
+$(B)/tests/segment_tests: $(call group_objects,segment) $(SHM_LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(call whole,$^) -lgtest_main -lgtest $(SHM_LIBS)
 $(SYSTEM): $(B)/tests/%: $(B)/tests/system/%.o $(call objects,$(TEST_LIB_SRC)) $(ALL_LIB)
@@ -208,11 +229,13 @@ fuzz: $(FUZZ)
 build/fuzz/%.o: %.cpp | $(PREREQUISITES)
 	@mkdir -p $(@D)
 	$(FUZZ_COMPILE) -MMD -MP -c $< -o $@
-build/fuzz/libtiercache_shm.a: $(patsubst %.cpp,build/fuzz/%.o,$(SHM_SRC))
+build/fuzz/shm_cache/together.o: build/fuzz/shm_cache/together.cpp | $(PREREQUISITES)
+	$(FUZZ_COMPILE) -MMD -MP -c $< -o $@
+build/fuzz/libtiercache_shm.a: build/fuzz/shm_cache/together.o
 $(FUZZ): $(B)/tests/%: build/fuzz/tests/fuzz/%.o build/fuzz/libtiercache_shm.a
 	@mkdir -p $(@D)
 	$(FUZZ_CXX) -fsanitize=fuzzer,address,undefined -o $@ $^ -pthread $(SHM_LIBS)
--include $(patsubst %.cpp,build/fuzz/%.d,$(SHM_SRC) $(FUZZ_SRC))
+-include $(patsubst %.cpp,build/fuzz/%.d,$(FUZZ_SRC)) build/fuzz/shm_cache/together.d
 
 # deps may install the server that PG_CONFIG is looked for: what follows runs in a make of its own.
 AGAIN = $(MAKE) --no-print-directory -j$(shell nproc)

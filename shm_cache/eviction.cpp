@@ -9,8 +9,6 @@ namespace {
 // The inverse of a class's weight, in the order of DataClass: hot 4, warm 2, cold 1, reference 8.
 constexpr std::array<std::uint32_t, class_count> burden{2, 4, 8, 1};
 
-constexpr std::uint32_t shares = 256;
-
 }  // namespace
 
 bool keeps(const EvictionPolicy& policy, Queue queue, std::uint8_t frequency) noexcept {
@@ -35,7 +33,7 @@ std::optional<Stream> choose_stream(const std::array<StreamUse, stream_count>& u
         const std::uint32_t blocks = small.blocks + main.blocks;
         if (chosen && blocks * burden[c] <= worst) continue;
         worst = blocks * burden[c];
-        const bool small_is_large = small.blocks * shares >= blocks * policy.small_share;
+        const bool small_is_large = small.blocks * EvictionPolicy::shares >= blocks * policy.small_share;
         const bool from_small = small.ready > 0 && (small_is_large || main.ready == 0);
         chosen = Stream{from_small ? Queue::small : Queue::main, data_class};
     }

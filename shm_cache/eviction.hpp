@@ -24,6 +24,8 @@ namespace tiercache {
 
 // One word in the segment's header; whoever sets it changes the rules for all processes at their next step.
 struct EvictionPolicy {
+    static constexpr std::uint32_t shares = 256;  // what shares of it are parts of
+
     std::uint8_t small_share = 26;        // of 256: more of a class's blocks than this are not left to small
     std::uint8_t small_keep_from = 1;     // frequency from which an item of small is kept
     std::uint8_t main_keep_from = 1;      // the same for main

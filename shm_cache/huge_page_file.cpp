@@ -27,7 +27,7 @@ std::uint64_t checksum_of(const HugePageNote& note) noexcept {
     return hash_bytes(std::as_bytes(std::span(&note, 1)).first(offsetof(HugePageNote, checksum)));
 }
 
-Status failure(const std::string& doing, const std::string& path, int error) {
+Status huge_page_failure(const std::string& doing, const std::string& path, int error) {
     const StatusCode code = error == EACCES || error == EPERM ? StatusCode::permission_denied
                             : error == ENOENT                 ? StatusCode::not_found
                                                               : StatusCode::internal;
@@ -82,7 +82,7 @@ Result<HugePageMount> find_huge_page_mount(const std::string& wanted) {
             return Status(StatusCode::invalid_argument,
                           "\"" + wanted + "\" is no hugetlbfs mount; name one by its whole path");
         }
-        if (!writable(wanted)) return failure("make files below", wanted, EACCES);
+        if (!writable(wanted)) return huge_page_failure("make files below", wanted, EACCES);
         return HugePageMount{wanted, page_bytes};
     }
     const std::unique_ptr<FILE, int (*)(FILE*)> mounts(setmntent("/proc/self/mounts", "re"), endmntent);
@@ -147,7 +147,7 @@ std::optional<HugePageNote> read_huge_page_note(int fd) noexcept {
 Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, const FileAccess& access) {
     const std::string path = note.path;
     Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file.valid()) return failure("create", path, errno);
+    if (!file.valid()) return huge_page_failure("create", path, errno);
     const auto undo = [&path](Status status) {
         unlink(path.c_str());
         return status;
@@ -155,16 +155,16 @@ Result<Descriptor> create_huge_page_file(HugePageNote& note, std::size_t bytes, 
     struct stat info {};
     struct statfs system {};
     if (fstat(file.get(), &info) != 0 || fstatfs(file.get(), &system) != 0) {
-        return undo(failure("examine", path, errno));
+        return undo(huge_page_failure("examine", path, errno));
     }
-    if (huge_page_bytes_of(system) == 0) return undo(failure("create", path, ENODEV));
+    if (huge_page_bytes_of(system) == 0) return undo(huge_page_failure("create", path, ENODEV));
     if (const int error = access.apply_to(file.get()); error != 0) {
-        return undo(failure("set the group and the permissions of", path, error));
+        return undo(huge_page_failure("set the group and the permissions of", path, error));
     }
     // All of them now: a page that is missing later would be a SIGBUS.
     if (fallocate(file.get(), 0, 0, static_cast<off_t>(bytes)) != 0) {
         return undo(errno == ENOSPC || errno == ENOMEM ? too_few_pages(bytes, huge_page_bytes_of(system))
-                                                       : failure("reserve", path, errno));
+                                                       : huge_page_failure("reserve", path, errno));
     }
     note.device = info.st_dev;
     note.inode = info.st_ino;
@@ -179,7 +179,7 @@ Result<Descriptor> open_huge_page_file(const HugePageNote& note, uid_t owner, bo
                                                "\", where no hugetlbfs is mounted; mount it there as well");
     }
     Descriptor file(open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!file.valid()) return failure("open", path, errno);
+    if (!file.valid()) return huge_page_failure("open", path, errno);
     struct stat info {};
     struct statfs system {};
     if (fstat(file.get(), &info) != 0 || fstatfs(file.get(), &system) != 0 || !S_ISREG(info.st_mode) ||

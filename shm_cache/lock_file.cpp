@@ -67,9 +67,9 @@ bool reopen(int fd) noexcept {
     return reopened;
 }
 
-void before_fork() { makers_mutex.lock(); }
-void after_fork_in_parent() { makers_mutex.unlock(); }
-void after_fork_in_child() {
+void lock_makers() { makers_mutex.lock(); }
+void unlock_makers() { makers_mutex.unlock(); }
+void unlock_makers_in_child() {
     for (int& maker : makers) {
         if (maker != 0) (void)reopen(maker - 1);
         maker = 0;
@@ -80,8 +80,7 @@ void after_fork_in_child() {
 // False: there are too many.
 bool add_maker(int fd) {
     static std::once_flag fork_handlers;
-    std::call_once(fork_handlers,
-                   [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
+    std::call_once(fork_handlers, [] { pthread_atfork(lock_makers, unlock_makers, unlock_makers_in_child); });
     const std::lock_guard guard(makers_mutex);
     const auto place = std::ranges::find(makers, 0);
     if (place == makers.end()) return false;

@@ -23,6 +23,8 @@ namespace tiercache {
     return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(t.tv_nsec);
 }
 
+inline constexpr std::uint64_t ns_per_ms = 1'000'000;
+
 inline constexpr std::uint64_t coarse_error_ns = 10'000'000;
 
 }  // namespace tiercache

@@ -23,9 +23,9 @@ Membership* memberships = nullptr;
 // Counted by the child; a view pin that is of another number is another process's.
 std::atomic<std::uint32_t> forks{0};
 
-void before_fork() { memberships_mutex.lock(); }
-void after_fork_in_parent() { memberships_mutex.unlock(); }
-void after_fork_in_child() {
+void lock_memberships() { memberships_mutex.lock(); }
+void unlock_memberships() { memberships_mutex.unlock(); }
+void leave_memberships_of_parent() {
     // Relaxed: the child has one thread.
     forks.fetch_add(1, std::memory_order_relaxed);
     for (Membership* m = memberships; m != nullptr; m = m->next) {
@@ -78,7 +78,7 @@ Membership::Membership(std::shared_ptr<LockFile> file, std::uint64_t segment_lif
     : slot(first_slot), lock_file(std::move(file)), life(segment_life) {
     static std::once_flag fork_handlers;
     std::call_once(fork_handlers,
-                   [] { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); });
+                   [] { pthread_atfork(lock_memberships, unlock_memberships, leave_memberships_of_parent); });
     if (!lock_file) return;
     const std::lock_guard guard(memberships_mutex);
     next = memberships;

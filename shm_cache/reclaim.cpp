@@ -28,7 +28,7 @@ constexpr std::uint64_t idle_rounds = 2;
 // it is dead would stay for ever in a main queue that nothing new comes to. Loops of more than so many times
 // the cache have little to lose.
 constexpr std::uint64_t forgotten_rounds = 16;
-constexpr std::uint64_t shares = 256;
+constexpr std::uint64_t shares = EvictionPolicy::shares;
 // All that is alive is kept while no more than this of what was emptied lately was alive: three copies for
 // each new item at most, less than `pace` can do. By the theory of log cleaning (Rosenblum, Ousterhout: "The
 // design and implementation of a log-structured file system", 1992) live items then fill some six sevenths of

@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t share = 32;
 constexpr std::uint64_t small_share = 16;
 constexpr std::uint64_t small_bytes = std::uint64_t{64} << 10;
-constexpr std::uint64_t segment_bytes_min = std::uint64_t{256} << 10;
+constexpr std::uint64_t sampled_bytes_min = std::uint64_t{256} << 10;
 
 // Free, or open and half full on average.
 constexpr std::uint64_t blocks_not_full = 2;
@@ -69,7 +69,7 @@ std::size_t table_capacity_for(std::uint64_t bytes) noexcept {
 constinit const Word Sampler::nothing{0};
 
 std::uint64_t Sampler::size_bytes(std::uint64_t segment_bytes) noexcept {
-    if (segment_bytes < segment_bytes_min) return 0;
+    if (segment_bytes < sampled_bytes_min) return 0;
     const std::uint64_t bytes =
         std::max(std::min(small_bytes, segment_bytes / small_share), segment_bytes / share);
     const std::uint64_t most = bytes_for(ring_max, SampleTable::capacity_max);

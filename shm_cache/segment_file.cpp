@@ -164,23 +164,24 @@ Result<std::optional<segment_file::Object>> segment_file::look_at_object(const s
 
 namespace {
 
-enum class Found { nothing, half_made, segment };
+enum class Existing { nothing, half_made, segment };
 
 // What lies under the name? Errors: permission_denied; corrupt, when it is nothing of ours.
-Result<Found> look(const std::string& name, gid_t trusted_group) {
+Result<Existing> look(const std::string& name, gid_t trusted_group) {
     const Status foreign(StatusCode::corrupt,
                          "shared memory \"" + name + "\" is not a tiercache segment; choose another name");
     for (int attempt = 0; attempt < race_attempts; ++attempt) {
         const Result<std::optional<Object>> object = look_at_object(name, trusted_group);
         if (!object.ok()) return object.status();
-        if (!object->has_value()) return Found::nothing;
+        if (!object->has_value()) return Existing::nothing;
         const Object seen = **object;
         if (Status s = check_trust(name, seen.access, trusted_group); !s.ok()) return s;
-        if (seen.ready == Ready::yes) return Found::segment;
+        if (seen.ready == Ready::yes) return Existing::segment;
         if (seen.ready == Ready::foreign) return foreign;
         const Result<LockFile> lock = LockFile::open(name);
         if (lock.ok()) {
-            return lock->access().owner == seen.access.owner ? Result<Found>(Found::half_made) : foreign;
+            return lock->access().owner == seen.access.owner ? Result<Existing>(Existing::half_made)
+                                                             : foreign;
         }
         if (lock.status().code() != StatusCode::not_found) return lock.status();
         // Without a lock file: foreign, unless both were just removed.
@@ -268,17 +269,17 @@ Result<Segment> Segment::create(const std::string& name, const SegmentOptions& o
     if (!geometry.ok()) return geometry.status();
     // Before a lock file is made or waited for, and again when it is held.
     const Status exists(StatusCode::already_exists, "there is a segment \"" + name + "\" already");
-    Result<Found> found = look(name, options.group);
+    Result<Existing> found = look(name, options.group);
     if (!found.ok()) return found.status();
-    if (*found == Found::segment) return exists;
+    if (*found == Existing::segment) return exists;
     Result<LockFile> lock = lock_for_making(name, options, check_maker_or_group);
     if (!lock.ok()) return lock.status();
     segment_file::finish_resize(name, *lock);
     found = look(name, options.group);
     if (!found.ok()) return found.status();
-    if (*found == Found::segment) return exists;
+    if (*found == Existing::segment) return exists;
     if (Status s = check_maker(name, *lock, options.group); !s.ok()) return s;
-    if (*found == Found::half_made) {
+    if (*found == Existing::half_made) {
         if (Status s = SharedMemory::remove(name); !s.ok()) return s;
     }
     Result<SharedMemory> memory = make_memory(name, options, access_of(options), *geometry);
@@ -320,10 +321,10 @@ std::unique_ptr<Segment::Impl> Segment::assemble(const std::string& name, Shared
 
 Result<Segment> Segment::open_named(const std::string& name, gid_t trusted_group) {
     if (Status s = check_name(name); !s.ok()) return s;
-    const Result<Found> found = look(name, trusted_group);
+    const Result<Existing> found = look(name, trusted_group);
     if (!found.ok()) return found.status();
-    if (*found == Found::nothing) return no_such_segment(name);
-    if (*found == Found::half_made) return half_made(name);
+    if (*found == Existing::nothing) return no_such_segment(name);
+    if (*found == Existing::half_made) return half_made(name);
     Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/true);
     // Empty: replaced since.
     if (!memory.ok())
@@ -373,9 +374,9 @@ Result<Segment> Segment::open_or_create(const std::string& name, const SegmentOp
 
 Status Segment::remove(const std::string& name) {
     if (Status s = check_name(name); !s.ok()) return s;
-    Result<Found> found = look(name, no_group);
+    Result<Existing> found = look(name, no_group);
     if (!found.ok()) return found.status();
-    if (*found == Found::nothing) return no_such_segment(name);
+    if (*found == Existing::nothing) return no_such_segment(name);
     const Result<LockFile> lock = lock_for_making(
         name, SegmentOptions{},
         [](const std::string& n, const LockFile& l, gid_t none) { return check_trust(n, l.access(), none); });
@@ -383,7 +384,7 @@ Status Segment::remove(const std::string& name) {
     segment_file::finish_resize(name, *lock);
     found = look(name, no_group);
     if (!found.ok()) return found.status();
-    Status removed = *found == Found::nothing ? no_such_segment(name) : SharedMemory::remove(name);
+    Status removed = *found == Existing::nothing ? no_such_segment(name) : SharedMemory::remove(name);
     if (removed.ok() || removed.code() == StatusCode::not_found) LockFile::remove(name);
     return removed;
 }
@@ -421,10 +422,10 @@ Result<Segment> Segment::attach(std::span<std::byte> memory, std::uint32_t proce
 
 Result<SegmentStats> Segment::inspect(const std::string& name, gid_t trusted_group) {
     if (Status s = check_name(name); !s.ok()) return s;
-    const Result<Found> found = look(name, trusted_group);
+    const Result<Existing> found = look(name, trusted_group);
     if (!found.ok()) return found.status();
-    if (*found == Found::nothing) return no_such_segment(name);
-    if (*found == Found::half_made) return half_made(name);
+    if (*found == Existing::nothing) return no_such_segment(name);
+    if (*found == Existing::half_made) return half_made(name);
     Result<SharedMemory> memory = SharedMemory::open(name, /*writable=*/false);
     if (!memory.ok()) return memory.status();
     const auto successor = [&memory] {

@@ -11,7 +11,6 @@ namespace tiercache {
 
 namespace {
 
-constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::size_t lz4_ratio_max = 255;
 // A thread keeps its buffer for the next put() up to this.
 constexpr std::size_t kept_buffer_bytes = std::size_t{1} << 20;

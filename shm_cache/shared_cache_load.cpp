@@ -12,7 +12,6 @@ namespace tiercache {
 
 namespace {
 
-constexpr std::uint64_t ns_per_ms = 1'000'000;
 // However many loaders come, are late and go: whoever has waited so long loads without a lease.
 constexpr std::uint64_t wait_max_ns = 2 * lease_bound_ms_max * ns_per_ms;
 

@@ -197,7 +197,7 @@ tc_stop_server() {
 
 # shellcheck disable=SC2120
 tc_pg_install() {
-    local build=${1:-$TC_BUILD/pg_extension} dir file
+    local build=${1:-$TC_BUILD/pg_extension} dir file how files
     [[ -n $TC_WORK ]] || tc_die 'call tc_workdir first'
     PG_CONFIG=${PG_CONFIG:-$("$TC_ROOT/deploy/find_pg_config.sh")}
     command -v "$PG_CONFIG" >/dev/null || tc_die "PG_CONFIG='$PG_CONFIG' does not run: run \"make deps\", or name a server"
@@ -208,19 +208,23 @@ tc_pg_install() {
     if [[ -z ${TC_NO_PRELOAD:-} && ! -e $build/tiercache.so ]]; then
         tc_die "$build/tiercache.so is missing: run \"make build tests\""
     fi
+    # A server finds the others by where its program is: that is copied, and they are linked to.
     for dir in "$TC_PGBIN" "$TC_PGLIB" "$TC_PGSHARE"; do
-        mkdir -p "$dir"
+        how=-RL files=()
+        [[ $dir == "$TC_PGBIN" ]] || how=-Rs
         for file in "${dir#"$TC_WORK/pg"}"/*; do
             case ${file##*/} in
-            bitcode | llvmjit* | pgxs | man | tiercache.so | "$(basename "$TC_PGBIN")") ;;
-            *) cp -RL "$file" "$dir/" ;;
+            bitcode | llvmjit* | pgxs | man | tiercache.so | "${TC_PGBIN##*/}") ;;
+            *) files+=("$file") ;;
             esac
         done
+        mkdir -p "$dir"
+        cp "$how" -t "$dir" "${files[@]}"
     done
     rm -f "$TC_PGSHARE"/extension/tiercache*
     if [[ -z ${TC_NO_PRELOAD:-} ]]; then
-        cp "$build/tiercache.so" "$TC_PGLIB/"
-        cp "$build"/tiercache--*.sql "$TC_ROOT/pg_extension/tiercache.control" "$TC_PGSHARE/extension/"
+        cp --remove-destination "$build/tiercache.so" "$TC_PGLIB/"
+        cp --remove-destination "$build"/tiercache--*.sql "$TC_ROOT/pg_extension/tiercache.control" "$TC_PGSHARE/extension/"
     fi
     chmod -R a+rX "$TC_WORK/pg"
 }

@@ -26,12 +26,7 @@ esac
 SCRIPT
 
 # The processes that run from the folder $1, or in it.
-processes_of() {
-    local link
-    for link in /proc/[0-9]*/exe /proc/[0-9]*/cwd; do
-        if [[ $(readlink "$link" 2>/dev/null) == "$1"* ]]; then echo "$link"; fi
-    done
-}
+processes_of() { find /proc/[0-9]*/exe /proc/[0-9]*/cwd -maxdepth 0 -lname "$1*" 2>/dev/null || :; }
 
 # What is there of the victim in folder $1 with id $2.
 left_of() {

@@ -145,7 +145,7 @@ TEST(ClientAnswer, SaysNothingWhereThereIsNoAnswer) {
 // Few bytes that claim to be many when unpacked cost no memory.
 TEST(ClientAnswer, ReservesNothingForWhatLz4CantBe) {
     const std::string payload = WirePayload({{"a", 25}}).row({std::string(100'000, 'x')}).take();
-    std::vector<std::byte> bomb = test::entry_of(payload);
+    std::vector<std::byte> bomb = test::wire_entry_of(payload);
     ASSERT_LT(bomb.size(), payload.size() / 50) << "compressed";
     Answer answer;
     EXPECT_TRUE(test::fill(answer, payload)) << "the best there is";

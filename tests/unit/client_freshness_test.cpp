@@ -30,7 +30,7 @@ class ClientFreshness : public ::testing::Test {
 
     Judged judged(const ReadRules& rules = {}) {
         const std::array<Tag, 1> tags = {tag};
-        bytes_ = test::entry_of("payload", fields_, tags);
+        bytes_ = test::wire_entry_of("payload", fields_, tags);
         EntryView view;
         EXPECT_EQ(decode_entry(bytes_, view), StatusCode::ok);
         return judge(view, table_, rules);

@@ -13,11 +13,10 @@
 
 #include "client/answer_writer.hpp"
 #include "shm_cache/entry.hpp"
+#include "tests/unit/bytes_of.hpp"
 #include "tiercache/answer.hpp"
 
 namespace tiercache::test {
-
-inline std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 inline void put_u16(std::string& out, std::uint32_t v) {
     out += static_cast<char>(v >> 8);
@@ -82,8 +81,8 @@ inline std::vector<std::size_t> message_ends(const std::string& payload) {
 }
 
 // An encoded entry with that payload.
-inline std::vector<std::byte> entry_of(std::string_view payload, const EntryFields& fields = {},
-                                       std::span<const Tag> tags = {}, std::string_view key = "key") {
+inline std::vector<std::byte> wire_entry_of(std::string_view payload, const EntryFields& fields = {},
+                                            std::span<const Tag> tags = {}, std::string_view key = "key") {
     EntryFields with_format = fields;
     with_format.format = PayloadFormat::pg_wire;
     std::vector<std::byte> out(encoded_entry_bound(tags.size(), key.size(), payload.size()));
@@ -94,7 +93,7 @@ inline std::vector<std::byte> entry_of(std::string_view payload, const EntryFiel
 
 // Fills `answer` as a tier would that found an entry with that payload; false when it refuses.
 inline bool fill(Answer& answer, std::string_view payload) {
-    const std::vector<std::byte> encoded = entry_of(payload);
+    const std::vector<std::byte> encoded = wire_entry_of(payload);
     AnswerWriter writer(answer);
     std::byte* room = writer.entry_buffer().reserve(encoded.size());
     std::ranges::copy(encoded, room);

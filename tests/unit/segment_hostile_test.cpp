@@ -21,9 +21,9 @@ constexpr std::uint64_t keys = 120;
 constexpr std::uint64_t plain_keys = 40;
 
 #if defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t rounds = 30;
+constexpr std::uint64_t damage_rounds = 30;
 #else
-constexpr std::uint64_t rounds = 300;
+constexpr std::uint64_t damage_rounds = 300;
 #endif
 
 class HostileTest : public ::testing::Test {
@@ -136,33 +136,34 @@ class HostileTest : public ::testing::Test {
 };
 
 TEST_F(HostileTest, TheIndex) {
-    damage_and_use("index", rounds,
+    damage_and_use("index", damage_rounds,
                    [this](auto& random) { scribble(random, geometry_.index_at, geometry_.blocks_at, 40); });
 }
 TEST_F(HostileTest, TheItems) {
-    damage_and_use("items", rounds,
+    damage_and_use("items", damage_rounds,
                    [this](auto& random) { scribble(random, geometry_.blocks_at, geometry_.end, 400); });
 }
 TEST_F(HostileTest, TheBlockStates) {
-    damage_and_use("block states", rounds, [this](auto& random) {
+    damage_and_use("block states", damage_rounds, [this](auto& random) {
         scribble(random, geometry_.block_states_at, geometry_.block_notes_at, 4);
     });
 }
 TEST_F(HostileTest, TheBlockNotes) {
-    damage_and_use("block notes", rounds, [this](auto& random) {
+    damage_and_use("block notes", damage_rounds, [this](auto& random) {
         scribble(random, geometry_.block_notes_at, geometry_.index_at, 30);
     });
 }
 TEST_F(HostileTest, TheProcessSlots) {
-    damage_and_use("process slots", rounds, [this](auto& random) {
+    damage_and_use("process slots", damage_rounds, [this](auto& random) {
         scribble(random, geometry_.process_slots_at, geometry_.block_states_at, 30);
     });
 }
 TEST_F(HostileTest, TheHeaderOfAnAttachedSegment) {
-    damage_and_use("header", rounds, [this](auto& random) { scribble(random, 0, sizeof(SegmentHeader), 6); });
+    damage_and_use("header", damage_rounds,
+                   [this](auto& random) { scribble(random, 0, sizeof(SegmentHeader), 6); });
 }
 TEST_F(HostileTest, AllOfIt) {
-    damage_and_use("all", rounds, [this](auto& random) { scribble(random, 0, geometry_.end, 4000); });
+    damage_and_use("all", damage_rounds, [this](auto& random) { scribble(random, 0, geometry_.end, 4000); });
 }
 
 TEST_F(HostileTest, AHeaderThatLiesIsNotAttached) {
@@ -229,7 +230,7 @@ TEST_F(HostileTest, WhileItIsUsed) {
         }
     });
     std::mt19937_64 random(7);
-    for (int i = 0; i < static_cast<int>(rounds); ++i) use(segment, random);
+    for (int i = 0; i < static_cast<int>(damage_rounds); ++i) use(segment, random);
     stop.store(true, std::memory_order_relaxed);
     vandal.join();
 }

@@ -166,21 +166,22 @@ TEST_F(HugePagesTest, AMountIsFoundByItself) {
     EXPECT_EQ(stat(found.path.c_str(), &info), 0);
 }
 
-enum class DiedAt { noted, made, noted_again, formatted };
+enum class DiedWithPages { noted, made, noted_again, formatted };
 
 TEST_F(HugePagesTest, WhatAMakerLeftHalfWayIsClearedAway) {
-    for (const DiedAt where : {DiedAt::noted, DiedAt::made, DiedAt::noted_again, DiedAt::formatted}) {
+    for (const DiedWithPages where :
+         {DiedWithPages::noted, DiedWithPages::made, DiedWithPages::noted_again, DiedWithPages::formatted}) {
         for (const bool replace : {true, false}) {
             const SegmentName name;
             ChildProcess maker([&] {
                 const LockFile lock = LockFile::open_or_create(name, {0600}).value();
                 HugePageNote note = plan_huge_page_file(name, mount_here()).value();
                 write_note(name, note, 0);
-                if (where == DiedAt::noted) return 0;
+                if (where == DiedWithPages::noted) return 0;
                 if (!create_huge_page_file(note, page_bytes, {0600}).ok()) return 1;
-                if (where == DiedAt::made) return 0;
+                if (where == DiedWithPages::made) return 0;
                 write_note(name, note, 0);
-                if (where == DiedAt::noted_again) return 0;
+                if (where == DiedWithPages::noted_again) return 0;
                 SegmentOptions page = tiny_segment();
                 page.size_bytes = page_bytes;
                 const SharedMemory memory = SharedMemory::open(name, true).value();
@@ -189,7 +190,7 @@ TEST_F(HugePagesTest, WhatAMakerLeftHalfWayIsClearedAway) {
                 return 0;
             });
             ASSERT_EQ(maker.wait(), 0);
-            EXPECT_EQ(files().size(), where == DiedAt::noted ? 0U : 1U);
+            EXPECT_EQ(files().size(), where == DiedWithPages::noted ? 0U : 1U);
             EXPECT_EQ(Segment::open(name).status().code(), StatusCode::busy);
             if (replace) {
                 Segment segment = Segment::open_or_create(name, options()).value();
@@ -406,14 +407,15 @@ TEST_F(HugePagesResizeTest, WhatAKilledResizerMadeIsClearedAway) {
 
 // Before the new one's file was noted, or was there at all.
 TEST_F(HugePagesResizeTest, WhatAResizerLeftHalfMadeIsClearedAway) {
-    for (const DiedAt where : {DiedAt::noted, DiedAt::made, DiedAt::noted_again}) {
+    for (const DiedWithPages where :
+         {DiedWithPages::noted, DiedWithPages::made, DiedWithPages::noted_again}) {
         const std::string successor = name_.text() + ".0123456789abcdef";
         HugePageNote note = plan_huge_page_file(successor, mount_here()).value();
         write_note(successor, note, 0);
-        if (where != DiedAt::noted) {
+        if (where != DiedWithPages::noted) {
             ASSERT_TRUE(create_huge_page_file(note, page_bytes, {0600}).ok());
         }
-        if (where == DiedAt::noted_again) write_note(successor, note, 0);
+        if (where == DiedWithPages::noted_again) write_note(successor, note, 0);
         ASSERT_TRUE(Segment::resize(name_, 2 * page_bytes).ok());
         EXPECT_EQ(files().size(), 1U) << static_cast<int>(where);
         EXPECT_EQ(objects(), 2U);

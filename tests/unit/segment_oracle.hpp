@@ -19,12 +19,11 @@
 #include "shm_cache/entry.hpp"
 #include "shm_cache/segment.hpp"
 #include "shm_cache/shared_memory.hpp"
+#include "tests/unit/bytes_of.hpp"
 
 namespace tiercache::test {
 
 using Bytes = std::vector<std::byte>;
-
-inline std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 // Keys of various lengths, 8 bytes and more. Not inlined: GCC 16 would see XXH3 read past the end of keys
 // that are as long as that part of it wants, and they are not.
@@ -182,6 +181,14 @@ class Actor {
     std::uint64_t sequence_ = 0;
     std::array<std::uint64_t, own_keys> last_{};
 };
+
+// What most tests of a SharedCache need.
+inline SegmentOptions small_cache() {
+    SegmentOptions options;
+    options.size_bytes = std::size_t{1} << 20;
+    options.process_slots = 32;
+    return options;
+}
 
 // A segment name that no other run uses; the segment is gone afterwards.
 class SegmentName {

@@ -13,9 +13,9 @@ using namespace test;
 constexpr int thread_count = 6;
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int steps = 4'000;
+constexpr int actor_steps = 4'000;
 #else
-constexpr int steps = 40'000;
+constexpr int actor_steps = 40'000;
 #endif
 
 void run_actors(const std::vector<Segment*>& segments, std::uint64_t seed) {
@@ -26,7 +26,8 @@ void run_actors(const std::vector<Segment*>& segments, std::uint64_t seed) {
         threads.emplace_back([&, t] {
             Actor actor(seed + static_cast<std::uint64_t>(t), 1000U * (static_cast<std::uint64_t>(t) + 1));
             Segment& segment = *segments[static_cast<std::size_t>(t) % segments.size()];
-            for (int i = 0; i < steps && complaints[t].empty(); ++i) complaints[t] = actor.step(segment);
+            for (int i = 0; i < actor_steps && complaints[t].empty(); ++i)
+                complaints[t] = actor.step(segment);
         });
     }
     for (std::thread& thread : threads) thread.join();
@@ -65,7 +66,7 @@ TEST(SegmentThreads, OneKeyForAll) {
     std::atomic<int> damaged{0};
     for (int t = 0; t < thread_count; ++t) {
         threads.emplace_back([&, t] {
-            for (int i = 0; i < steps / 2; ++i) {
+            for (int i = 0; i < actor_steps / 2; ++i) {
                 if (t % 2 == 0) {
                     (void)segment.put(oracle_entry(1, static_cast<std::uint64_t>(i),
                                                    static_cast<std::size_t>(16 + i % 700)));

@@ -95,23 +95,24 @@ struct Recycler {
     int times = 0;
 };
 constinit Recycler recycler;
-constexpr std::size_t page_bytes = 4096;
+constexpr std::size_t ordinary_page_bytes = 4096;
 
 void recycle(int /*signal*/) {
     ++recycler.times;
-    (void)mprotect(recycler.page, page_bytes, PROT_READ | PROT_WRITE);
+    (void)mprotect(recycler.page, ordinary_page_bytes, PROT_READ | PROT_WRITE);
     recycler.state->fetch_add(std::uint64_t{2} << 32);
-    std::memset(recycler.page, 'b', page_bytes);
+    std::memset(recycler.page, 'b', ordinary_page_bytes);
 }
 
 TEST_F(SharedCachePlainTest, TheBlocksGenerationIsLookedAtAgainAfterTheCopy) {
     const std::string key = "a key that is like no other in this memory";
     ASSERT_TRUE(cache_.put(key, std::string(40'000, 'a'), {.ttl = 1h}).ok());
     std::byte* const at = key_in_memory(key).data();
-    const std::uint64_t page = (reinterpret_cast<std::uintptr_t>(at) / page_bytes + 3) * page_bytes;
+    const std::uint64_t page =
+        (reinterpret_cast<std::uintptr_t>(at) / ordinary_page_bytes + 3) * ordinary_page_bytes;
     recycler = {reinterpret_cast<std::byte*>(page),
                 &state_at(static_cast<std::uint64_t>(at - memory_.span().data())), 0};
-    ASSERT_EQ(mprotect(recycler.page, page_bytes, PROT_NONE), 0);
+    ASSERT_EQ(mprotect(recycler.page, ordinary_page_bytes, PROT_NONE), 0);
     struct sigaction action {};
     struct sigaction before {};
     action.sa_handler = recycle;

@@ -17,13 +17,6 @@ namespace {
 using namespace std::chrono_literals;
 using namespace test;
 
-SegmentOptions small() {
-    SegmentOptions options;
-    options.size_bytes = std::size_t{1} << 20;
-    options.process_slots = 32;
-    return options;
-}
-
 struct Shared {
     std::atomic<std::uint64_t> loads;
     std::atomic<std::uint64_t> version;
@@ -38,7 +31,7 @@ class SharedCacheProcessTest : public ::testing::Test {
 
  protected:
     SharedCacheProcessTest()
-        : cache_(SharedCache::create(name_, small()).value()),
+        : cache_(SharedCache::create(name_, small_cache()).value()),
           shared_(new (mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
                             0)) Shared{}) {}
     ~SharedCacheProcessTest() override { munmap(shared_, sizeof(Shared)); }

@@ -18,19 +18,13 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::SegmentName;
-
-SegmentOptions small() {
-    SegmentOptions options;
-    options.size_bytes = std::size_t{1} << 20;
-    options.process_slots = 32;
-    return options;
-}
+using test::small_cache;
 
 void sleep_for(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
 
 class SharedCacheTest : public ::testing::Test {
  protected:
-    SharedCacheTest() : cache_(SharedCache::create(name_, small()).value()) {}
+    SharedCacheTest() : cache_(SharedCache::create(name_, small_cache()).value()) {}
     [[nodiscard]] Found found(std::string_view key) {
         std::string value;
         return cache_.get(key, value).found;
@@ -304,7 +298,7 @@ TEST_F(SharedCacheTest, AStampFromBeforeTheComputingCatchesAnInvalidationMeanwhi
 
 TEST_F(SharedCacheTest, AValueOfAnotherSegmentIsNotFreshHere) {
     const SegmentName other_name;
-    SharedCache other = SharedCache::create(other_name, small()).value();
+    SharedCache other = SharedCache::create(other_name, small_cache()).value();
     EXPECT_NE(cache_.stamp().epoch, other.stamp().epoch);
     ASSERT_TRUE(cache_.put("a", "1", {.tags = {"x"}}).ok());
     cache_.segment().for_each(
@@ -318,7 +312,7 @@ TEST_F(SharedCacheTest, AValueOfAnotherSegmentIsNotFreshHere) {
 
 TEST_F(SharedCacheTest, ASegmentWithoutAClockHasNoTags) {
     const SegmentName plain_name;
-    SharedCache plain(Segment::create(plain_name, small()).value());
+    SharedCache plain(Segment::create(plain_name, small_cache()).value());
     EXPECT_TRUE(plain.put("a", "1").ok());
     EXPECT_EQ(plain.get("a"), "1");
     EXPECT_EQ(plain.put("a", "2", {.tags = {"x"}}).code(), StatusCode::invalid_argument);
@@ -393,7 +387,7 @@ TEST_F(SharedCacheTest, ClearAndForEach) {
 
 // O(1): an invalidation reads and writes nothing but the local clock, however much the segment holds.
 TEST(SharedCacheLocal, AnInvalidationTouchesNothingButTheClock) {
-    SegmentOptions options = small();
+    SegmentOptions options = small_cache();
     options.size_bytes = std::size_t{4} << 20;
     options.clock_slots = 64;
     const test::OwnMemory memory(options.size_bytes);
@@ -416,7 +410,7 @@ TEST(SharedCacheLocal, AnInvalidationTouchesNothingButTheClock) {
 
 TEST_F(SharedCacheTest, LargeValuesAreValuesLikeAnyOther) {
     const SegmentName name;
-    SegmentOptions options = small();
+    SegmentOptions options = small_cache();
     options.size_bytes = std::size_t{32} << 20;
     SharedCache cache = SharedCache::create(name, options).value();
     std::string large(5'000'000, ' ');
