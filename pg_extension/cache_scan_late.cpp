@@ -3,6 +3,7 @@
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
 #include "pg_extension/snapshot_clock.hpp"
+#include "pg_extension/tags.hpp"
 #include "pg_extension/transparent.hpp"
 
 extern "C" {
@@ -54,16 +55,6 @@ ResourceOwner use_late_owner(const State& state) noexcept {
     return plan;
 }
 
-// Of tables that nobody named.
-[[nodiscard]] bool locks_children(const PlannedStmt* plan) noexcept {
-    ListCell* cell = nullptr;
-    foreach (cell, plan->rtable) {
-        const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
-        if (entry->rtekind == RTE_RELATION && entry->inh) return true;
-    }
-    return false;
-}
-
 // The row of pg_class as the snapshot shows it.
 [[nodiscard]] HeapTuple relation_seen_by(Snapshot snapshot, Oid relation) {
     Relation catalog = table_open(RelationRelationId, AccessShareLock);
@@ -82,37 +73,53 @@ ResourceOwner use_late_owner(const State& state) noexcept {
     return !TransactionIdIsCurrentTransactionId(writer) && XidInMVCCSnapshot(writer, snapshot);
 }
 
-// Did others attach it, or give it a parent, after the snapshot was taken?
-[[nodiscard]] bool is_new_child(Oid relation, Snapshot snapshot) {
+// Its parents, in a set, as the snapshot shows them; nullptr: as they are now.
+[[nodiscard]] List* parents_seen_by(Snapshot snapshot, Oid relation) {
     Relation catalog = table_open(InheritsRelationId, AccessShareLock);
     ScanKeyData key;
     ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-    SysScanDesc scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
-    bool found = false;
+    SysScanDesc scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, snapshot, 1, &key);
+    List* parents = NIL;
     for (HeapTuple row = systable_getnext(scan); HeapTupleIsValid(row); row = systable_getnext(scan)) {
-        found = found || is_of_others_since(row, snapshot);
+        parents = list_append_unique_oid(
+            parents, reinterpret_cast<const FormData_pg_inherits*>(GETSTRUCT(row))->inhparent);
     }
     systable_endscan(scan);
     table_close(catalog, AccessShareLock);
-    return found;
+    return parents;
 }
 
-// Are its rows of the snapshot's moment no longer to be had in this plan, because others emptied, altered or
-// attached it since? One that is new since then has none.
+// Was it given a parent since, or taken from one? That one is being detached changes nothing yet.
+[[nodiscard]] bool has_other_parents(Oid relation, Snapshot snapshot) {
+    const List* now = parents_seen_by(nullptr, relation);
+    const List* then = parents_seen_by(snapshot, relation);
+    return list_difference_oid(now, then) != NIL || list_difference_oid(then, now) != NIL;
+}
+
+// Are its rows of the snapshot's moment no longer to be had, because others emptied, altered, dropped,
+// attached or detached it since? One that is new since then has none.
 [[nodiscard]] bool is_unseen(Oid relation, Snapshot snapshot) {
-    HeapTuple now = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relation));
-    HeapTuple then = HeapTupleIsValid(now) ? relation_seen_by(snapshot, relation) : nullptr;
+    HeapTuple then = relation_seen_by(snapshot, relation);
     if (!HeapTupleIsValid(then)) return false;
-    if (is_new_child(relation, snapshot)) return true;
+    HeapTuple now = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(now) || has_other_parents(relation, snapshot)) return true;
     const auto* fields_now = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(now));
     const auto* fields_then = reinterpret_cast<const FormData_pg_class*>(GETSTRUCT(then));
     return is_of_others_since(now, snapshot) && (fields_now->relfilenode != fields_then->relfilenode ||
                                                  fields_now->relnatts != fields_then->relnatts);
 }
 
-// The snapshot may be older than the locks on tables that nobody named.
-[[nodiscard]] Oid unseen_table(const PlannedStmt* plan, Snapshot snapshot) {
-    if (!locks_children(plan)) return InvalidOid;
+// Has nothing that the hit's rows were read from been altered since? Of tables that nobody named, and of
+// those that functions read, the snapshot may be older than the locks.
+[[nodiscard]] bool is_as_hit(const State& state) noexcept {
+    return plan_is_current({state.stamp, false}, state.hit_tags);
+}
+
+[[nodiscard]] Oid unseen_table(const State& state, const PlannedStmt* plan, Snapshot snapshot) {
+    for (const Tag tag : state.hit_tags) {
+        const Oid relation = relation_of(tag);
+        if (OidIsValid(relation) && is_unseen(relation, snapshot)) return relation;
+    }
     ListCell* cell = nullptr;
     foreach (cell, plan->rtable) {
         const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
@@ -129,8 +136,8 @@ void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     ExecutorStart(state.late_query, eflags);
     PopActiveSnapshot();
     // Looked at here: what this session does to the tables later leaves this plan as it is.
-    if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr) {
-        state.late_unseen = unseen_table(plan, snapshot);
+    if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr && !is_as_hit(state)) {
+        state.late_unseen = unseen_table(state, plan, snapshot);
     }
 }
 
@@ -167,7 +174,7 @@ void start_after_all(State& state) {
     pg::waive_plan_permissions(plan);
     // As in start_late(), where the hit has locked nothing (read_locks.hpp). But what this transaction did
     // since does not belong into the answer.
-    const bool takes_new = !has_child && locks_children(plan) && !IsTransactionBlock() &&
+    const bool takes_new = !has_child && !is_as_hit(state) && !IsTransactionBlock() &&
                            !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
     start(state, plan, takes_new ? GetTransactionSnapshot() : executor->es_snapshot, executor->es_top_eflags);
     SetUserIdAndSecContext(role, security);
@@ -175,10 +182,12 @@ void start_after_all(State& state) {
 
 void check_late_rows(const State& state) {
     if (!OidIsValid(state.late_unseen)) return;
+    const char* name = get_rel_name(state.late_unseen);
     ereport(ERROR,
             (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-             errmsg("could not serialize access due to a concurrent change of table \"%s\"",
-                    get_rel_name(state.late_unseen)),
+             name != nullptr
+                 ? errmsg("could not serialize access due to a concurrent change of table \"%s\"", name)
+                 : errmsg("could not serialize access due to a concurrent drop of a table"),
              errdetail("The rows of a cached query had to be computed later than its portal was started."),
              errhint("The transaction might succeed if retried.")));
 }

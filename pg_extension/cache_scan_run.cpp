@@ -32,8 +32,9 @@ constexpr std::uint64_t rows_ahead_max = 64;
     return (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || executor_of(state)->es_instrument != 0;
 }
 
+// Whether what it was read from changed matters where its rows may have to be computed after all.
 void keep_tags(State& state, const EntryView& entry) {
-    if (!state.stays_open) return;
+    if (!state.stays_open && outerPlan(state.node.ss.ps.plan) != nullptr) return;
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
     auto* kept = static_cast<Tag*>(palloc(sizeof(Tag) * (tags.size() + 1)));
@@ -83,9 +84,6 @@ void bypass(State& state, const char* reason) {
     if (entry.fields.lifetime.expired_at(monotonic_ns())) return "the entry expired";
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
-    if (read_locks::are_needed() && !read_locks::are_known(tags)) {
-        return "the entry was read from more partitions than a hit in a transaction locks";
-    }
     return IsolationUsesXactSnapshot() && reads_foreign_tables(tags)
                ? "the entry has rows of another server, at another moment than this transaction's"
                : "what the entry was computed from has changed";
@@ -121,6 +119,7 @@ void bypass(State& state, const char* reason) {
     state.key = ready->key;
     state.outcome = Outcome::hit;
     state.stamp = ready->entry.fields.stamp;
+    keep_tags(state, ready->entry);
     return true;
 }
 
@@ -146,6 +145,7 @@ void look_up_answer(State& state, int eflags) {
         state.outcome = Outcome::hit;
         state.must_verify = can_be_verified(entry);
         state.stamp = entry.fields.stamp;
+        keep_tags(state, entry);
         recent::keep(state, entry);
     } else if (is_explained(state, eflags)) {
         state.reason = miss_reason(state);
@@ -174,6 +174,11 @@ void look_up(State& state, int eflags) {
         return;
     }
     if (finds_rows(state, eflags)) return;
+    if (l4_cache::is_out_of_reach(state.key, state.stamp)) {
+        bypass(state, "its entry was read from more partitions than a hit here locks");
+        if (runs) pg_atomic_fetch_add_u64(&shared::state().counters.bypasses, 1);
+        return;
+    }
     // Before any wait: the rows are as old as the snapshot.
     state.started_ns = monotonic_ns();
     if (runs && sharing::wait_for_leader(state.key.hash) && finds_rows(state, eflags)) {

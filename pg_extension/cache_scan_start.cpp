@@ -28,6 +28,15 @@ constexpr int flags_without_effect = EXEC_FLAG_REWIND | EXEC_FLAG_BACKWARD | EXE
 struct AtHand {
     const Ready* ready;
     const recent::Answer* answer;
+    // In the current memory context.
+    [[nodiscard]] std::span<const Tag> copy_tags() const {
+        const std::size_t count = ready != nullptr ? ready->entry.tags.size() : answer->tags.size();
+        auto* tags = static_cast<Tag*>(palloc(sizeof(Tag) * (count + 1)));
+        for (std::size_t i = 0; i < count; ++i) {
+            tags[i] = ready != nullptr ? ready->entry.tags[i] : answer->tags[i];
+        }
+        return {tags, count};
+    }
     [[nodiscard]] const EntryFields& fields() const noexcept {
         return ready != nullptr ? ready->entry.fields : answer->fields;
     }
@@ -105,6 +114,7 @@ TupleTableSlot* next_row(PlanState* node) {
     state->started = started_now();
     state->outcome = Outcome::hit;
     state->stamp = at_hand.fields().stamp;
+    state->hit_tags = at_hand.copy_tags();
     state->serves_rows = state->rows_are_whole = true;
 
     ScanState& node = state->node.ss;

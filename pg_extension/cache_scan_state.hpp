@@ -50,9 +50,8 @@ struct State {
     Started started;
     std::uint64_t first_ns;  // of its first row: the client of a cursor may take its time
 
-    // Of a portal that other statements may come between: the tags of the entry that was hit.
-    bool stays_open;
-    std::span<const Tag> hit_tags;
+    bool stays_open;                // other statements may come between its rows
+    std::span<const Tag> hit_tags;  // of the entry that was hit, if the hit has no plan, or stays open
 
     QueryDesc* late_query;     // of a node without a plan below it whose entry went away
     Oid late_unseen;           // a table that it reads and its snapshot does not show as it is; or none

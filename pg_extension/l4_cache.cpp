@@ -98,9 +98,9 @@ void note_hit(const EntryFields& fields, std::span<const Tag> tags) {
 
 // What is checked before locks were waited for is checked again.
 template <class Check>
-[[nodiscard]] Verdict check_and_lock(std::span<const Tag> tags, Check check) {
+[[nodiscard]] Verdict check_and_lock(std::span<const Tag> tags, read_locks::Asked asked, Check check) {
     const Verdict verdict = check();
-    if (verdict != Verdict::fresh || !read_locks::are_needed()) return verdict;
+    if (verdict != Verdict::fresh || !read_locks::are_needed(asked)) return verdict;
     if (!read_locks::are_known(tags)) return Verdict::no_clock;
     read_locks::take(tags);
     return check();
@@ -124,7 +124,8 @@ template <class Check>
     }
     const std::uint64_t stamp = entry.fields.stamp;
     const std::uint64_t epoch = entry.fields.epoch;
-    const Verdict verdict = check_and_lock(tags, [&] {
+    const auto asked = snapshot_clock ? read_locks::Asked::by_plan : read_locks::Asked::by_function;
+    const Verdict verdict = check_and_lock(tags, asked, [&] {
         return snapshot_clock ? check_for_snapshot(tags, stamp, epoch, *snapshot_clock)
                               : check_for_transaction(tags, stamp, epoch);
     });
@@ -160,11 +161,28 @@ bool serves(const EntryView& entry, std::uint64_t snapshot_clock) {
 }
 bool serves(const EntryFields& fields, std::span<const Tag> tags, std::uint64_t snapshot_clock) {
     if (fields.lifetime.expired_at(monotonic_coarse_ns())) return false;
-    const Verdict verdict = check_and_lock(
-        tags, [&] { return check_for_snapshot(tags, fields.stamp, fields.epoch, snapshot_clock); });
+    const Verdict verdict = check_and_lock(tags, read_locks::Asked::by_plan, [&] {
+        return check_for_snapshot(tags, fields.stamp, fields.epoch, snapshot_clock);
+    });
     if (verdict != Verdict::fresh) return false;
     note_hit(fields, tags);
     return true;
+}
+bool is_out_of_reach(const Key& key, std::optional<std::uint64_t> snapshot_clock) {
+    const auto asked = snapshot_clock ? read_locks::Asked::by_plan : read_locks::Asked::by_function;
+    EntryView entry;
+    if (!read_locks::are_needed(asked) || !peek(key, entry) ||
+        entry.fields.lifetime.expired_at(monotonic_coarse_ns())) {
+        return false;
+    }
+    std::array<Tag, max_entry_tags> room;
+    const std::span<const Tag> tags = entry.tags.copy_to(room);
+    if (read_locks::are_known(tags)) return false;
+    const EntryFields& fields = entry.fields;
+    const Verdict verdict = snapshot_clock
+                                ? check_for_snapshot(tags, fields.stamp, fields.epoch, *snapshot_clock)
+                                : check_for_transaction(tags, fields.stamp, fields.epoch);
+    return verdict == Verdict::fresh;
 }
 bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock) {
     AcceptInvalidationMessages();

@@ -50,6 +50,10 @@ struct Demand {
 // The same for a key that was made before.
 [[nodiscard]] bool still_serves(const Key& key, const EntryView& entry, std::uint64_t snapshot_clock);
 
+// Is there a fresh entry that is not served here, because what it was read from can't be locked
+// (read_locks.hpp)? `snapshot_clock` as for find(); none: to a function. Counts nothing.
+[[nodiscard]] bool is_out_of_reach(const Key& key, std::optional<std::uint64_t> snapshot_clock);
+
 // As find(), but counts nothing and judges nothing but the bytes.
 [[nodiscard]] bool peek(const Key& key, EntryView& entry);
 

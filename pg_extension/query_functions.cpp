@@ -122,6 +122,7 @@ template <class F>
     flight = nullptr;
     if (!may_look_up()) return false;
     if (find()) return true;
+    if (l4_cache::is_out_of_reach(key, std::nullopt)) return false;
     if (sharing::wait_for_leader(key.hash) && find()) {
         count(shared::state().counters.shared_hits);
         return true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg_extension/statement_count.hpp"
 #include "pg_extension/tags.hpp"
 
 extern "C" {
@@ -12,7 +13,10 @@ extern "C" {
 
 namespace tiercache::read_locks {
 
-bool are_needed() noexcept { return IsTransactionBlock() || IsolationUsesXactSnapshot(); }
+bool are_needed(Asked asked) noexcept {
+    const int own = asked == Asked::by_function ? 1 : 0;
+    return IsTransactionBlock() || IsolationUsesXactSnapshot() || statement_count::running() > own;
+}
 
 bool are_known(std::span<const Tag> tags) noexcept {
     return std::ranges::find(tags, unlisted_partitions_tag()) == tags.end();

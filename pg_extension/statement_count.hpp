@@ -1,5 +1,6 @@
 // How many statements have run in this session, so that a portal can tell whether others came in between its
-// start and its first row: PostgreSQL takes settings and role of the moment when rows are computed.
+// start and its first row: PostgreSQL takes settings and role of the moment when rows are computed. And
+// whether one runs now.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,9 @@ namespace tiercache::statement_count {
 // Of the run that began last: was it asked for some rows only, and by whom?
 enum class Limit : unsigned char { none, of_client, of_spi };
 [[nodiscard]] Limit limit() noexcept;
+
+// Inside how many statements that run, their triggers included.
+[[nodiscard]] int running() noexcept;
 
 void install_hooks();
 

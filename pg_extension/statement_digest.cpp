@@ -13,6 +13,7 @@
 #include "pg_extension/stable_functions.hpp"
 
 extern "C" {
+#include <catalog/pg_class.h>
 #include <jit/jit.h>
 #include <nodes/value.h>
 #include <optimizer/cost.h>
@@ -34,6 +35,7 @@ struct Walk {
     std::size_t used;
     Bitmapset* parameters;
     List* settings;
+    bool reads_partitions;
 };
 
 [[nodiscard]] XXH128_canonical_t hash_of(const Walk& walk) noexcept {
@@ -408,6 +410,8 @@ bool visit(Node* node, void* context) {
     }
     if (IsA(node, RangeTblEntry)) {
         const auto* entry = reinterpret_cast<const RangeTblEntry*>(node);
+        walk.reads_partitions |=
+            entry->rtekind == RTE_RELATION && entry->relkind == RELKIND_PARTITIONED_TABLE;
         return entry->rtekind == RTE_JOIN && pg::walk_merged_columns(entry, visit, context);
     }
     if (IsA(node, Query)) {
@@ -450,14 +454,17 @@ void feed_planner_settings(Walk& walk) {
 
 }  // namespace
 
-void digest_statement(Query* query, bool first_rows_fast, StatementDigest& digest) {
+void digest_statement(Query* query, bool first_rows_fast, bool parameters_known, StatementDigest& digest) {
     Walk walk;
     walk.used = 0;
     walk.parameters = nullptr;
     walk.settings = NIL;
+    walk.reads_partitions = false;
     feed_planner_settings(walk);
     feed(walk, first_rows_fast);
     (void)visit(reinterpret_cast<Node*>(query), &walk);
+    // A plan for any parameters reads, and locks, partitions that one for these leaves out.
+    if (!parameters_known && walk.parameters != nullptr && walk.reads_partitions) feed(walk, true);
 
     const XXH128_canonical_t hash = hash_of(walk);
     static_assert(digest_text_bytes == 2 * sizeof(hash.digest));

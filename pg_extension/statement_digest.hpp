@@ -21,7 +21,8 @@ struct StatementDigest {
     List* settings;  // String nodes: the names of those that it reads, see query_check::Findings
 };
 
-// `first_rows_fast`: it is planned as a cursor's. May raise an error (out of memory).
-void digest_statement(Query* query, bool first_rows_fast, StatementDigest& digest);
+// `first_rows_fast`: it is planned as a cursor's. `parameters_known`: to its planner. May raise an error (out
+// of memory).
+void digest_statement(Query* query, bool first_rows_fast, bool parameters_known, StatementDigest& digest);
 
 }  // namespace tiercache

@@ -92,7 +92,8 @@ void check_columns(Candidate& candidate, const Query* query) {
     }
 }
 
-void examine(Candidate& candidate, Query* query, const char* source, int cursor_options, bool explained) {
+void examine(Candidate& candidate, Query* query, const char* source, int cursor_options,
+             ParamListInfo parameters, bool explained) {
     if (query->hasModifyingCTE || query->rowMarks != NIL) {
         candidate.reasons.add("it changes data or locks rows");
         return;
@@ -111,7 +112,8 @@ void examine(Candidate& candidate, Query* query, const char* source, int cursor_
     candidate.dependencies.add_query(query);
     candidate.is_ordered = query->sortClause != NIL;
     if (!candidate.has_digest) {
-        digest_statement(query, (cursor_options & CURSOR_OPT_FAST_PLAN) != 0, candidate.digest);
+        digest_statement(query, (cursor_options & CURSOR_OPT_FAST_PLAN) != 0, parameters != nullptr,
+                         candidate.digest);
     }
     // The key is made of what the digest found.
     if (list_difference(candidate.findings.settings, candidate.digest.settings) != NIL) {
@@ -346,7 +348,7 @@ bool wants_child = false;
     std::array<Tag, max_entry_tags> room;
     const std::span<const Tag> tags = entry.tags.copy_to(room);
     if (check_for_transaction(tags, entry.fields.stamp, entry.fields.epoch) != Verdict::fresh) return false;
-    if (!read_locks::are_needed()) return true;
+    if (!read_locks::are_needed(read_locks::Asked::by_plan)) return true;
     if (!read_locks::are_known(tags)) return false;
     // Before the snapshot of the query is taken, as the planner locks what it finds. The look-up judges
     // again.
@@ -367,7 +369,7 @@ bool wants_child = false;
         !statement_text(query, source, false, candidate.text)) {
         return nullptr;
     }
-    digest_statement(query, false, candidate.digest);
+    digest_statement(query, false, parameters != nullptr, candidate.digest);
     candidate.has_digest = true;
     cache_scan::Facts facts{};
     facts.plan_age = candidate.age;
@@ -434,7 +436,7 @@ namespace {
         }
     }
     candidate.started_ns = monotonic_ns();
-    examine(candidate, query, source, cursor_options, explained);
+    examine(candidate, query, source, cursor_options, parameters, explained);
     if (source != nullptr && candidate.reasons.any()) refusals::add(refusal_hash(query, source));
 #ifdef TIERCACHE_PAUSE_POINTS
     auto* untouched = once && settings::repeat ? copyObject(query) : nullptr;

@@ -272,6 +272,87 @@ void change_between(const Server& server, Connection& cached) {
     }
 }
 
+// Rows that a child has, and then its parent: who misses them has seen neither moment.
+struct ChildGoes {
+    std::string how;
+    std::string own;
+    bool may_fail;
+};
+
+void lose_child(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT v, to_timestamp(v)::text FROM heirs ORDER BY v";
+    const std::string tokyo = "SET TimeZone = 'Asia/Tokyo'";
+    const std::string write = "INSERT INTO noted VALUES (1)";
+    Connection other = server.connect();
+    (void)other.query("SET lock_timeout = '300ms'");  // a plan that runs again has locked it
+    for (const ChildGoes& goes : {ChildGoes{"DROP TABLE heir", tokyo, false},
+                                  ChildGoes{"ALTER TABLE heir NO INHERIT heirs", tokyo, false},
+                                  ChildGoes{"DROP TABLE heir", write, true},
+                                  ChildGoes{"ALTER TABLE heir NO INHERIT heirs", write, true}}) {
+        (void)other.query(
+            "CREATE TABLE heirs (v int); CREATE TABLE heir () INHERITS (heirs);"
+            "INSERT INTO heir SELECT generate_series(1, 5)");
+        const Bytes expected = rows_of(server.connect().query(tokyo + "; " + sql));
+        for (const Way& way : prepare(cached, sql)) {
+            warm(cached, way);
+            (void)cached.ask_until('2', way.bind_it + flush());
+            (void)other.query("BEGIN; INSERT INTO heirs SELECT v FROM heir; " + goes.how + "; COMMIT");
+            (void)other.query("ROLLBACK");
+            (void)other.query("ANALYZE heirs");
+            const Bytes late =
+                rows_of(cached.ask(parse("", goes.own) + bind("y", "") + execute("y") + parse("", tokyo) +
+                                   bind("z", "") + execute("z") + execute("") + sync()));
+            (void)cached.query("RESET TimeZone");
+            check(late == expected || (goes.may_fail && late == serialization_failure),
+                  std::string("'")
+                      .append(goes.how)
+                      .append("' after ")
+                      .append(way.name)
+                      .append(", before '")
+                      .append(goes.own)
+                      .append("'"));
+            (void)other.query(
+                "DROP TABLE IF EXISTS heir; TRUNCATE heirs; CREATE TABLE heir () INHERITS (heirs);"
+                "INSERT INTO heir SELECT generate_series(1, 5)");
+        }
+        (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+        (void)other.query("DROP TABLE heirs CASCADE; DROP TABLE IF EXISTS heir");
+    }
+}
+
+void wait_for_lock_of(Connection& connection, const std::string& statement) {
+    const std::string waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = '" + statement +
+        "'";
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (rows_of(connection.query(waits)).find('1', 7) == Bytes::npos) {
+        if (std::chrono::steady_clock::now() > end) throw std::runtime_error(statement + " does not wait");
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+}
+
+// It waits for whoever has read the partition, and has told already that it will go.
+void detach_concurrently(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT id, to_timestamp(id)::text FROM moved";
+    const std::string detach = "ALTER TABLE moved DETACH PARTITION moved_2 CONCURRENTLY";
+    Connection other = server.connect();
+    Connection third = server.connect();
+    for (const Way& way : prepare(cached, sql)) {
+        warm(cached, way);
+        (void)cached.query("BEGIN");
+        (void)cached.ask_until('2', way.bind_it + flush());
+        std::thread detacher([&] { (void)other.query(detach); });
+        wait_for_lock_of(third, detach);
+        const Bytes late = rows_of(cached.ask(bind("z", "set") + execute("z") + execute("") + sync()));
+        (void)cached.query("ROLLBACK");
+        detacher.join();
+        (void)other.query("ALTER TABLE moved ATTACH PARTITION moved_2 FOR VALUES IN (2)");
+        const Bytes expected = rows_of(third.query("SET TimeZone = 'Asia/Tokyo'; " + sql));
+        check(late == expected, std::string("a partition is being detached after the Bind of ") + way.name);
+    }
+    (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+}
+
 // PostgreSQL checks rights when a portal is started.
 void revoke_rights(const Server& server, Connection& cached) {
     Connection other = server.connect();
@@ -331,6 +412,8 @@ int main(int argc, char** argv) {
         fail_to_start_late(server, cached);
         fail_to_guard(server, cached);
         change_between(server, cached);
+        lose_child(server, cached);
+        detach_concurrently(server, cached);
         revoke_rights(server, cached);
     } catch (const std::exception& e) {
         std::cout << "not ok - " << e.what() << '\n';
