@@ -19,6 +19,19 @@ SELECT helpers.twice('SELECT nested()'), helpers.twice('SELECT sum(inlined) FROM
 INSERT INTO wide_7 VALUES (7);
 SELECT helpers.twice('SELECT nested()'), helpers.twice('SELECT sum(inlined) FROM inlined()');
 DROP FUNCTION nested, inlined;
+-- In a transaction block such an entry is neither served nor stored again.
+SET tiercache.mode = auto;
+SET tiercache.min_cost = 0;
+SELECT sum(v) FROM wide;
+SELECT sum(v) FROM wide;
+BEGIN;
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT sum(v) FROM wide \g (format=unaligned tuples_only=on) | grep Cache
+SELECT fills AS before FROM tiercache.stats \gset
+SELECT sum(v) FROM wide;
+SELECT fills - :before AS new_fills FROM tiercache.stats;
+COMMIT;
+RESET tiercache.mode;
+RESET tiercache.min_cost;
 -- Partitions of partitions.
 CREATE TABLE deep (v int) PARTITION BY LIST (v);
 CREATE TABLE deep_rest PARTITION OF deep DEFAULT PARTITION BY LIST (v);
