@@ -296,7 +296,9 @@ void lose_child(const Server& server, Connection& cached) {
         for (const Way& way : prepare(cached, sql)) {
             warm(cached, way);
             (void)cached.ask_until('2', way.bind_it + flush());
-            (void)other.query("BEGIN; INSERT INTO heirs SELECT v FROM heir; " + goes.how + "; COMMIT");
+            (void)other.query(std::string("BEGIN; INSERT INTO heirs SELECT v FROM heir; ")
+                                  .append(goes.how)
+                                  .append("; COMMIT"));
             (void)other.query("ROLLBACK");
             (void)other.query("ANALYZE heirs");
             const Bytes late =
@@ -321,9 +323,8 @@ void lose_child(const Server& server, Connection& cached) {
 }
 
 void wait_for_lock_of(Connection& connection, const std::string& statement) {
-    const std::string waits =
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = '" + statement +
-        "'";
+    std::string waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = '";
+    waits.append(statement).append("'");
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (rows_of(connection.query(waits)).find('1', 7) == Bytes::npos) {
         if (std::chrono::steady_clock::now() > end) throw std::runtime_error(statement + " does not wait");
