@@ -121,8 +121,10 @@ void use_huge_pages(const bip::mapped_region& region) noexcept {
 #ifdef MADV_COLLAPSE
     const std::size_t whole = region.get_size() / huge_page_bytes * huge_page_bytes;
     if (whole == 0) return;
+    if (madvise(region.get_address(), whole, MADV_COLLAPSE) == 0) return;
+    // Not before: khugepaged then looks through all of the process for as long as it lives, at the lowest
+    // priority and with a lock that mmap() waits for.
     (void)madvise(region.get_address(), whole, MADV_HUGEPAGE);
-    (void)madvise(region.get_address(), whole, MADV_COLLAPSE);
 #else
     (void)region;
 #endif

@@ -292,7 +292,7 @@ void lose_child(const Server& server, Connection& cached) {
         (void)other.query(
             "CREATE TABLE heirs (v int); CREATE TABLE heir () INHERITS (heirs);"
             "INSERT INTO heir SELECT generate_series(1, 5)");
-        const Bytes expected = rows_of(server.connect().query(tokyo + "; " + sql));
+        const Bytes expected = rows_of(server.connect().query(std::string(tokyo).append("; ").append(sql)));
         for (const Way& way : prepare(cached, sql)) {
             warm(cached, way);
             (void)cached.ask_until('2', way.bind_it + flush());

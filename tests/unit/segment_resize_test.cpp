@@ -90,6 +90,16 @@ TEST_F(ResizeTest, TagsTtlsAndNegativesStayWhatTheyWere) {
     EXPECT_EQ(cache_.get("tagged", value).found, Found::nothing);
 }
 
+TEST_F(ResizeTest, WhatHasExpiredIsNotCopied) {
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(cache_.put(key_name(i), "value", {.ttl = i % 10 == 0 ? 1h : 1ms}).ok());
+    }
+    std::this_thread::sleep_for(50ms);
+    const auto progress = resize(name_, large_bytes);
+    ASSERT_TRUE(progress.ok()) << progress.status().to_string();
+    EXPECT_EQ(progress->items_copied, 10U);
+}
+
 TEST_F(ResizeTest, AStampFromBeforeIsWorthNothingAfter) {
     const LocalStamp stamp = cache_.stamp();
     (void)cache_.invalidate("x");

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "shm_cache/item.hpp"
 #include "shm_cache/layout.hpp"
 #include "shm_cache/shared_cache.hpp"
 #include "tests/unit/segment_oracle.hpp"
@@ -68,6 +69,26 @@ TEST_F(SharedCachePlainTest, EveryBitOfTheKeyIsCompared) {
         EXPECT_TRUE(finds(key));
         ASSERT_TRUE(cache_.erase(key).ok());
         std::ranges::fill(key_in_memory(key), std::byte(0));
+    }
+}
+
+// A length that leads out of the block, into the next one; the longest that does not is served.
+TEST_F(SharedCachePlainTest, TheValueEndsInItsBlock) {
+    const std::string key = "a key that is like no other in this memory";
+    ASSERT_TRUE(cache_.put(key, "value", {.ttl = 1h}).ok());
+    std::byte* const item = key_in_memory(key).data() - item_header_bytes;
+    const auto in_block = static_cast<std::uint64_t>(item - memory_.span().data() - geometry_.blocks_at) %
+                          geometry_.block_bytes;
+    const std::uint64_t room = geometry_.block_bytes - in_block - item_header_bytes - key.size();
+    auto& third = reinterpret_cast<std::atomic<std::uint64_t>*>(item)[2];
+    const std::uint64_t others = third.load() & ~(std::uint64_t{item_stored_bytes_max} << 22);
+    std::string value;
+    third.store(others | room << 22);
+    EXPECT_TRUE(cache_.get(key, value));
+    EXPECT_EQ(value.size(), room);
+    for (std::uint64_t over = 1; over <= 16; ++over) {
+        third.store(others | (room + over) << 22);
+        EXPECT_FALSE(cache_.get(key, value)) << over;
     }
 }
 
