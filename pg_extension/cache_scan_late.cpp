@@ -2,6 +2,7 @@
 // turns out.
 #include "pg_extension/cache_scan_state.hpp"
 #include "pg_extension/query_compat.hpp"
+#include "pg_extension/read_locks.hpp"
 #include "pg_extension/snapshot_clock.hpp"
 #include "pg_extension/tags.hpp"
 #include "pg_extension/transparent.hpp"
@@ -120,10 +121,13 @@ ResourceOwner use_late_owner(const State& state) noexcept {
         const Oid relation = relation_of(tag);
         if (OidIsValid(relation) && is_unseen(relation, snapshot)) return relation;
     }
+    // Of partitions whose tags it has not, what is gone can't be told.
+    const bool knows_all = read_locks::are_known(state.hit_tags);
     ListCell* cell = nullptr;
     foreach (cell, plan->rtable) {
         const auto* entry = static_cast<const RangeTblEntry*>(lfirst(cell));
-        if (entry->rtekind == RTE_RELATION && is_unseen(entry->relid, snapshot)) return entry->relid;
+        if (entry->rtekind != RTE_RELATION) continue;
+        if (!knows_all || is_unseen(entry->relid, snapshot)) return entry->relid;
     }
     return InvalidOid;
 }
@@ -136,7 +140,8 @@ void start(State& state, PlannedStmt* plan, Snapshot snapshot, int eflags) {
     ExecutorStart(state.late_query, eflags);
     PopActiveSnapshot();
     // Looked at here: what this session does to the tables later leaves this plan as it is.
-    if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr && !is_as_hit(state)) {
+    if (state.outcome == Outcome::hit && outerPlan(state.node.ss.ps.plan) == nullptr &&
+        snapshot == executor->es_snapshot && !is_as_hit(state)) {
         state.late_unseen = unseen_table(state, plan, snapshot);
     }
 }
@@ -174,9 +179,19 @@ void start_after_all(State& state) {
     pg::waive_plan_permissions(plan);
     // As in start_late(), where the hit has locked nothing (read_locks.hpp). But what this transaction did
     // since does not belong into the answer.
-    const bool takes_new = !has_child && !is_as_hit(state) && !IsTransactionBlock() &&
-                           !IsolationUsesXactSnapshot() && bypass_reason() == nullptr;
-    start(state, plan, takes_new ? GetTransactionSnapshot() : executor->es_snapshot, executor->es_top_eflags);
+    const bool takes_new = !has_child && !IsTransactionBlock() && !IsolationUsesXactSnapshot() &&
+                           bypass_reason() == nullptr && !is_as_hit(state) &&
+                           OidIsValid(unseen_table(state, plan, executor->es_snapshot));
+    if (takes_new) {
+        // Planned under it, too: it says which partitions are being detached.
+        PushActiveSnapshot(GetTransactionSnapshot());
+        plan = plan_late(state);
+        pg::waive_plan_permissions(plan);
+        start(state, plan, GetActiveSnapshot(), executor->es_top_eflags);
+        PopActiveSnapshot();
+    } else {
+        start(state, plan, executor->es_snapshot, executor->es_top_eflags);
+    }
     SetUserIdAndSecContext(role, security);
 }
 

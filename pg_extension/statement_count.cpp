@@ -60,10 +60,16 @@ void run_utility(PlannedStmt* plan, const char* source, bool read_only_tree, Pro
                  ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* receiver,
                  QueryCompletion* completion) {
     ++count;
-    run_counted([=] {
+    const auto run = [=] {
         (previous_utility != nullptr ? previous_utility : standard_ProcessUtility)(
             plan, source, read_only_tree, context, parameters, environment, receiver, completion);
-    });
+    };
+    // These stand for the statement that they run.
+    if (IsA(plan->utilityStmt, ExecuteStmt) || IsA(plan->utilityStmt, ExplainStmt)) {
+        run();
+    } else {
+        run_counted(run);
+    }
 }
 
 // A client may call a function without any statement, by the protocol's function call message: no other hook
