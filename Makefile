@@ -133,9 +133,12 @@ $(B)/%.o: %.cpp $(FLAGS_FILE) | $(PREREQUISITES)
 
 # What is instrumented is compiled as one, as is what consists of inline functions above all, such as the argument
 # parser's; unit tests by the group, of which each processor compiles another.
-$(B)/%/together.cpp build/fuzz/%/together.cpp: FORCE
-	@mkdir -p $(@D)
-	@printf '#include "%s"\n' $(wildcard $*/*.cpp) | cmp -s - $@ || printf '#include "%s"\n' $(wildcard $*/*.cpp) > $@
+put_together = @mkdir -p $(@D); printf '\#include "%s"\n' $(wildcard $*/*.cpp) >$@.new; \
+               if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(B)/%/together.cpp: FORCE
+	$(put_together)
+build/fuzz/%/together.cpp: FORCE
+	$(put_together)
 $(B)/%/together.o: $(B)/%/together.cpp $(FLAGS_FILE) | $(PREREQUISITES)
 	$(COMPILE) -MMD -MP -c $< -o $@
 -include $(foreach f,tools demo shm_cache,$(B)/$(f)/together.d)

@@ -13,12 +13,12 @@
 
 namespace tiercache::read_locks {
 
-// Where a transaction may read the same again: in blocks, inside other statements, and wherever one snapshot
-// is kept.
 enum class Asked : unsigned char {
     by_plan,
     by_function,  // of ours, which a statement runs
 };
+// Where a transaction may read the same again: in blocks, inside other statements, and wherever one snapshot
+// is kept.
 [[nodiscard]] bool are_needed(Asked asked) noexcept;
 
 // Of an entry with these tags: can all be locked? Not partitions that are too many to be told one by one.

@@ -255,13 +255,22 @@ TEST_F(SamplerTest, FullRingDropsNotes) {
     EXPECT_EQ(state.used, noted);
 }
 
+// A sampler in memory of its own, for a cache of so many bytes.
+struct OwnSampler {
+    OwnSampler(std::uint64_t area, std::uint64_t data_bytes)
+        : memory(memory_of(area)), sampler(memory.get(), area, data_bytes) {
+        sampler.format();
+    }
+    [[nodiscard]] SamplerState& state() const { return *reinterpret_cast<SamplerState*>(memory.get()); }
+    Memory memory;
+    Sampler sampler;
+};
+
 TEST_F(SamplerTest, NotesOfALargeRingAreWorkedOffByTheBatch) {
     ProcessTable processes = join();
     ASSERT_TRUE(processes.claim_slot());
-    constexpr std::uint64_t area = 256 << 10;  // a ring of 1024
-    const Memory memory = memory_of(area);
-    Sampler sampler(memory.get(), area, 1 << 20);
-    sampler.format();
+    OwnSampler own(256 << 10, 1 << 20);  // a ring of 1024
+    Sampler& sampler = own.sampler;
     EXPECT_FALSE(sampler.wants_advance());  // nothing yet; the next 8 puts don't look
     for (std::uint64_t key = 0; key < 15; ++key) sampler.note(hash_of(key), 1);
     for (int put = 0; put < 9; ++put) EXPECT_FALSE(sampler.wants_advance());
@@ -269,17 +278,15 @@ TEST_F(SamplerTest, NotesOfALargeRingAreWorkedOffByTheBatch) {
     for (int put = 0; put < 8; ++put) EXPECT_FALSE(sampler.wants_advance());
     EXPECT_TRUE(sampler.wants_advance());
     (void)sampler.advance(processes);
-    EXPECT_EQ(reinterpret_cast<SamplerState*>(memory.get())->used, 16U);
+    EXPECT_EQ(own.state().used, 16U);
     EXPECT_FALSE(sampler.wants_advance());
 }
 
 TEST_F(SamplerTest, ASmallRingIsLookedAtByEachPut) {
     ProcessTable processes = join();
     ASSERT_TRUE(processes.claim_slot());
-    constexpr std::uint64_t area = 8 << 10;  // a ring of 64
-    const Memory memory = memory_of(area);
-    Sampler sampler(memory.get(), area, 1 << 16);
-    sampler.format();
+    OwnSampler own(8 << 10, 1 << 16);  // a ring of 64
+    Sampler& sampler = own.sampler;
     for (std::uint64_t key = 0; key < 20; ++key) {
         EXPECT_FALSE(sampler.wants_advance());
         sampler.note(hash_of(key), 1);
@@ -292,12 +299,10 @@ TEST_F(SamplerTest, ASmallRingIsLookedAtByEachPut) {
 TEST_F(SamplerTest, ABatchSweepsAsManyKeysAsItsNotesAlone) {
     ProcessTable processes = join();
     ASSERT_TRUE(processes.claim_slot());
-    constexpr std::uint64_t area = 256 << 10;
     std::array<std::uint32_t, 2> used{};
     for (const bool batched : {false, true}) {
-        const Memory memory = memory_of(area);
-        Sampler sampler(memory.get(), area, std::uint64_t{1} << 30);
-        sampler.format();
+        OwnSampler own(256 << 10, std::uint64_t{1} << 30);
+        Sampler& sampler = own.sampler;
         std::uint64_t key = 0;
         // Full, so that the sample shrinks; then sixteen notes, of which the first sets off the sweep.
         while (sampler.samples(hash_of(key)) && key < 2 * sampler.capacity()) {
@@ -311,7 +316,7 @@ TEST_F(SamplerTest, ABatchSweepsAsManyKeysAsItsNotesAlone) {
             if (!batched) (void)sampler.advance(processes);
         }
         if (batched) (void)sampler.advance(processes);
-        used.at(batched ? 1 : 0) = reinterpret_cast<SamplerState*>(memory.get())->used;
+        used.at(batched ? 1 : 0) = own.state().used;
     }
     EXPECT_EQ(used[0], used[1]);
 }

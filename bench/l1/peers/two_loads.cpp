@@ -7,7 +7,6 @@
 // of its own and exchanges the word. Places are written anew in turn, whoever reads them: values may be torn.
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cstring>
 #include <optional>
@@ -44,8 +43,7 @@ class Chase : public Access {
 
     void load(const Workload& workload) override {
         for (std::uint32_t i = 0; i < workload.key_count(); ++i) {
-            index_[spread(i, footprint_.index_words)].store(i * footprint_.item_words,
-                                                            std::memory_order_relaxed);
+            word_of(i).store(i * footprint_.item_words, std::memory_order_relaxed);
         }
     }
     void check(const Workload& workload, std::uint32_t /*samples*/) override {
