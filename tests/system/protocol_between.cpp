@@ -322,6 +322,28 @@ void lose_child(const Server& server, Connection& cached) {
     }
 }
 
+// What others write after Bind is not in the answer, whatever they define: outside of a block, too.
+void keep_snapshot(const Server& server, Connection& cached) {
+    const std::string sql = "SELECT id, to_timestamp(id)::text FROM u";
+    Connection other = server.connect();
+    for (const char* define :
+         {"CREATE ROLE passing; DROP ROLE passing", "ALTER TABLE u SET (fillfactor = 90)"}) {
+        for (const Way& way : prepare(cached, sql)) {
+            warm(cached, way);
+            const Bytes expected = rows_of(server.connect().query("SET TimeZone = 'Asia/Tokyo'; " + sql));
+            (void)cached.ask_until('2', way.bind_it + flush());
+            (void)other.query("SET lock_timeout = '300ms'; INSERT INTO u VALUES (777)");
+            (void)other.query(define);
+            const Bytes late = rows_of(cached.ask(bind("z", "set") + execute("z") + execute("") + sync()));
+            (void)other.query("DELETE FROM u WHERE id = 777; ALTER TABLE u RESET (fillfactor)");
+            (void)cached.query("RESET TimeZone");
+            check(late == expected,
+                  std::string("'").append(define).append("' after the Bind of ").append(way.name));
+        }
+        (void)cached.ask(close('S', "s") + close('S', "set") + sync());
+    }
+}
+
 void wait_for_lock_of(Connection& connection, const std::string& statement) {
     std::string waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = '";
     waits.append(statement).append("'");
@@ -414,6 +436,7 @@ int main(int argc, char** argv) {
         fail_to_guard(server, cached);
         change_between(server, cached);
         lose_child(server, cached);
+        keep_snapshot(server, cached);
         detach_concurrently(server, cached);
         revoke_rights(server, cached);
     } catch (const std::exception& e) {
